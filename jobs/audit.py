@@ -1,0 +1,118 @@
+"""Proof that every input row came out exactly once, taken from what was written and not from counters.
+
+Two multisets of rows are equal, but for a chance of about 2**-64, if their sizes and the sums and exclusive ors of
+their row hashes are. The hash covers the id and every kept column, so a changed value shows as well as a lost row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.schema import SCORE_FIELDS, ScoreColumns, row_hash
+from sentiment_core.errors import AuditError
+
+__all__ = ["RowDigest", "ScoreAudit", "audit_scores", "digest_columns"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowDigest:
+    """Order-free digest of rows: count, sum and exclusive or of their 64-bit hashes."""
+
+    count: int
+    sum: int
+    xor: int
+
+    def as_dict(self) -> dict[str, int | str]:
+        """For JSON; the sums as strings, since they pass 2**53."""
+        return {"count": self.count, "sum": str(self.sum), "xor": str(self.xor)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreAudit:
+    """What the staged scores hold."""
+
+    digest: RowDigest
+    ok: int
+    truncated: int
+    empty: int
+    failed: int
+    tokens: int
+    unknown_tokens: int
+    positive: int
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts for JSON, without the digest."""
+        return {name: value for name, value in asdict(self).items() if name != "digest"}
+
+
+def digest_columns(hashed: Column) -> list[Column]:
+    """Aggregates that make a `RowDigest`, named count, sum and xor."""
+    # A decimal holds the sum of 10**18 hashes; a long would overflow.
+    total = F.sum(hashed.cast(T.DecimalType(20, 0)))
+    return [
+        F.count(F.lit(1)).alias("count"),
+        F.coalesce(total, F.lit(0)).cast(T.DecimalType(38, 0)).alias("sum"),
+        F.coalesce(F.bit_xor(hashed), F.lit(0)).alias("xor"),
+    ]
+
+
+def audit_scores(
+    staged: DataFrame, *, columns: ScoreColumns, schema: T.StructType, expected: RowDigest, max_failed_ratio: float
+) -> ScoreAudit:
+    """Check staged scores against the input.
+
+    Parameters
+    ----------
+    staged : DataFrame
+        What was written, read back.
+    columns : ScoreColumns
+    schema : StructType
+        Of the input.
+    expected : RowDigest
+        Of the input's id and kept columns.
+    max_failed_ratio : float
+        Largest share of ``failed`` rows, 0 to 1.
+
+    Raises
+    ------
+    AuditError
+        If rows were lost, doubled or changed, a value is outside its range, or too many rows failed.
+    """
+    wanted = {name: schema[name].dataType for name in columns.kept}
+    wanted |= {field.name: field.dataType for field in SCORE_FIELDS}
+    found = {field.name: field.dataType for field in staged.schema}
+    if {name: kind.simpleString() for name, kind in wanted.items()} != {
+        name: kind.simpleString() for name, kind in found.items()
+    }:
+        raise AuditError(f"the staged table has the columns {found}, expected {wanted}; nothing was published")
+    probability, status = F.col("positive_probability"), F.col("score_status")
+    scored = status.isin("ok", "truncated")
+    sound = F.when(scored, probability.between(0, 1) & ~F.isnan(probability) & F.col("sentiment").isNotNull())
+    sound = sound.otherwise(probability.isNull() & F.col("sentiment").isNull() & status.isin("empty", "failed"))
+    row = staged.agg(
+        *digest_columns(row_hash(schema, columns.kept)),
+        *(F.count_if(status == name).alias(name) for name in ("ok", "truncated", "empty", "failed")),
+        F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
+        F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
+        F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
+        F.count_if(F.col("sentiment") == "positive").alias("positive"),
+    ).collect()[0]
+    digest = RowDigest(count=row["count"], sum=int(row["sum"]), xor=row["xor"])
+    if digest != expected:
+        raise AuditError(
+            f"{expected.count:,} rows went in and {digest.count:,} came out, digests {expected.as_dict()} and "
+            f"{digest.as_dict()}; the input changed during the run or rows were damaged: run again, nothing was published"
+        )
+    if row["unsound"]:
+        raise AuditError(f"{row['unsound']:,} rows have a score that is out of range; nothing was published")
+    if row["failed"] > max_failed_ratio * digest.count:
+        raise AuditError(
+            f"{row['failed']:,} of {digest.count:,} rows failed, more than --max-failed-ratio {max_failed_ratio}; "
+            "nothing was published"
+        )
+    names = ("ok", "truncated", "empty", "failed", "tokens", "unknown_tokens", "positive")
+    return ScoreAudit(digest=digest, **{name: int(row[name]) for name in names})

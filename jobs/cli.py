@@ -1,0 +1,107 @@
+"""The ``sentiment`` command: one verb a job.
+
+Results go to standard output as JSON, one object a line; progress goes to standard error, whose last line says in
+one sentence what happened. The exit code is 0, or that of the error (`sentiment_core.errors`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from sentiment_core import errors
+from sentiment_core.mxnet_setup import prepare_mxnet
+
+__all__ = ["main"]
+
+VERBS = {
+    "pretrain": ("jobs.pretrain_language_model", "train a word language model on review tables"),
+    "train": ("jobs.train_model", "fine-tune a model on labelled reviews"),
+    "evaluate": ("jobs.evaluate_model", "measure a model on labelled reviews"),
+    "score": ("jobs.score_reviews", "score a review table with Spark"),
+    "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),
+    "doctor": ("jobs.doctor", "check this machine"),
+}
+# Spark reports a worker's exception as text.
+_WORKER_ERROR = re.compile(r"^(?:sentiment_core\.errors\.)(\w+): (.+)$", re.MULTILINE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="sentiment",
+        description="Score review tables, and train and check what scores them.",
+        epilog="verbs:\n" + "\n".join(f"  {verb:10} {text}" for verb, (_, text) in VERBS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("sentiment-warehouse"))
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="`sentiment VERB --help` shows its options")
+    verb = parser.parse_args(given[:1]).verb
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        prepare_mxnet()
+        job = import_module(VERBS[verb][0])
+        options = argparse.ArgumentParser(
+            prog=f"sentiment {verb}", description=VERBS[verb][1].capitalize() + ".", allow_abbrev=False
+        )
+        job.add_arguments(options)
+        sentence = job.run(options.parse_args(given[1:]), _emit)
+        code = 0
+    except KeyboardInterrupt:
+        sentence, code = "interrupted; nothing was published", 1
+    except Exception as error:
+        known = _as_known(error)
+        if known is None:
+            logging.getLogger(__name__).debug("internal error", exc_info=error)
+            sentence, code = f"internal error: {type(error).__name__}: {_first_line(error)}", 1
+        else:
+            sentence, code = str(known), known.exit_code
+    _stop_spark()
+    print(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def _emit(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def _as_known(error: Exception) -> errors.SentimentError | None:
+    """The error itself, or the one that a worker raised inside Spark's."""
+    if isinstance(error, errors.SentimentError):
+        return error
+    found = _WORKER_ERROR.search(str(error))
+    kind = getattr(errors, found[1], None) if found else None
+    if found is None or not isinstance(kind, type) or not issubclass(kind, errors.SentimentError):
+        return None
+    known = errors.SentimentError(found[2])
+    known.exit_code = kind.exit_code
+    return known
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
+def _stop_spark() -> None:
+    """Stop Spark before the closing sentence, so that nothing follows it."""
+    if "pyspark" in sys.modules:
+        from pyspark.sql import SparkSession
+
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            session.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

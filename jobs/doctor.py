@@ -1,0 +1,110 @@
+"""Check the machine and say of every problem how to cure it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jobs.devices import gpu_count
+from sentiment_core.artifact import bundled_model_path, load_model
+from sentiment_core.errors import EnvironmentFault, SentimentError
+from sentiment_core.mxnet_setup import available_cores, prepare_mxnet
+from sentiment_core.scoring import Scorer
+
+__all__ = ["add_arguments", "run"]
+
+_PACKAGES = ("sentiment-warehouse", "pyspark", "pyarrow", "pandas", "numpy", "safetensors", "mxnet", "gluonnlp")
+_OLDEST_JAVA = 17
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the ``doctor`` verb."""
+    parser.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled model")
+
+
+def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
+    """Emit one object per check.
+
+    Raises
+    ------
+    EnvironmentFault
+        If a check found a problem.
+    """
+    problems = 0
+    for check in (*_packages(), _java(), _mxnet(), _model(options.model or bundled_model_path()), _machine()):
+        problems += check["status"] == "problem"
+        emit(check)
+    if problems:
+        raise EnvironmentFault(f"{problems} problems found; each line above that is one names its cure")
+    return "no problem found"
+
+
+def _ok(name: str, **facts: Any) -> dict[str, Any]:
+    return {"check": name, "status": "ok", **facts}
+
+
+def _problem(name: str, cure: str, **facts: Any) -> dict[str, Any]:
+    return {"check": name, "status": "problem", "cure": cure, **facts}
+
+
+def _packages() -> Iterator[dict[str, Any]]:
+    for name in _PACKAGES:
+        try:
+            yield _ok(name, version=version(name))
+        except PackageNotFoundError:
+            yield _problem(name, cure="install the project again: make setup")
+    if sys.version_info[:2] != (3, 11):
+        yield _problem("python", cure="use Python 3.11", version=sys.version.split()[0])
+    else:
+        yield _ok("python", version=sys.version.split()[0])
+
+
+def _java() -> dict[str, Any]:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    cure = f"install Java {_OLDEST_JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    if java is None:
+        return _problem("java", cure=cure)
+    try:
+        banner = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
+    except (OSError, subprocess.SubprocessError) as error:
+        return _problem("java", cure=cure, path=java, fault=type(error).__name__)
+    found = re.search(r'version "(\d+)', banner)
+    if found is None or int(found[1]) < _OLDEST_JAVA:
+        return _problem("java", cure=cure, path=java, version=banner.splitlines()[0] if banner else "")
+    return _ok("java", path=java, version=banner.splitlines()[0])
+
+
+def _mxnet() -> dict[str, Any]:
+    prepare_mxnet()
+    try:
+        import mxnet
+    except (ImportError, OSError) as error:
+        return _problem(
+            "mxnet engine",
+            cure="on Linux x86-64 install libgomp1 and libquadmath0; on other systems MXNet has no wheel",
+            fault=str(error),
+        )
+    return _ok("mxnet engine", version=mxnet.__version__, gpus=gpu_count(), threads=os.environ["OMP_NUM_THREADS"])
+
+
+def _model(path: Path) -> dict[str, Any]:
+    try:
+        model = load_model(path)
+        probabilities = Scorer(model).score_texts(["It works well.", "It does not work."]).positive_probability
+    except SentimentError as error:
+        return _problem("model", cure="copy or train the model again", path=str(path), fault=str(error))
+    return _ok("model", path=str(path), sha256=model.sha256, example_scores=probabilities.round(4).tolist())
+
+
+def _machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return _ok("machine", cores=available_cores(), memory_gib=round(memory / 2**30, 1), platform=sys.platform)

@@ -1,0 +1,208 @@
+"""What runs inside a Python worker: find the model, choose the device, score groups.
+
+Spark ships functions of the entry script by value and those of a package by name; this module is always imported,
+so every executor runs the packaged code. MXNet is imported by the first score, after the worker was forked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import AccumulatorParam, TaskContext
+from pyspark.accumulators import Accumulator
+from pyspark.core.broadcast import Broadcast
+
+from jobs.devices import task_device
+from sentiment_core.artifact import Model, bundled_model_path, load_model
+from sentiment_core.errors import ModelError, NonFiniteError
+from sentiment_core.scoring import Scorer
+
+__all__ = ["GroupScorer", "WorkerStatistics", "score_batch", "score_columns", "score_group"]
+
+_SCORERS: dict[tuple[str, ...], Scorer] = {}
+
+
+class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
+    """Adds up what workers report: numbers are summed per worker; informative, never used for the audit."""
+
+    def zero(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Nothing seen."""
+        return {}
+
+    def addInPlace(self, value1: dict[str, Any], value2: dict[str, Any]) -> dict[str, Any]:
+        """Merge the reports of both, by worker."""
+        for worker, report in value2.items():
+            known = value1.setdefault(worker, dict(report, rows=0, tokens=0, groups=0, seconds=0.0))
+            for name in ("rows", "tokens", "groups", "seconds"):
+                known[name] += report[name]
+            known["peak_memory_bytes"] = max(known["peak_memory_bytes"], report["peak_memory_bytes"])
+        return value1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupScorer:
+    """The grouped UDF: appends scores to the Arrow batches of one group.
+
+    Attributes
+    ----------
+    model_bytes : Broadcast of bytes
+        `Model.to_bytes`, sent once to each executor.
+    model_sha256 : str
+        Finds a model that this worker has already loaded.
+    engine, precision, device : str
+        As in the ``score`` command; device is ``auto``, ``cpu`` or ``gpu``.
+    text_column : str
+        Its name in the batches.
+    kept : tuple of str
+        Columns passed through, in the order of the output. They stay Arrow arrays, bit for bit.
+    statistics : Accumulator
+        Takes the worker's report.
+    """
+
+    model_bytes: Broadcast[bytes]
+    model_sha256: str
+    engine: str
+    precision: str
+    device: str
+    text_column: str
+    kept: tuple[str, ...]
+    statistics: Accumulator[dict[str, Any]] | None = None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Score one group, batch by batch."""
+        scorer, addresses = self._scorer()
+        report: dict[str, Any] = {"rows": 0, "tokens": 0, "groups": 1, "seconds": 0.0}
+        for batch in batches:
+            started = time.perf_counter()
+            scored = score_batch(scorer, batch, text_column=self.text_column, kept=self.kept)
+            report["seconds"] += time.perf_counter() - started
+            report["rows"] += scored.num_rows
+            report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
+            yield scored
+        if self.statistics is not None:
+            report["device"] = scorer.engine.device
+            report["gpu_addresses"] = list(addresses)
+            report["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            self.statistics.add({f"{socket.gethostname()}/{os.getpid()}": report})
+
+    def _scorer(self) -> tuple[Scorer, tuple[str, ...]]:
+        device, addresses = task_device(self.device)
+        scorer = _cached_scorer(
+            self.model_sha256,
+            lambda: Model.from_bytes(self.model_bytes.value),
+            engine=self.engine,
+            precision=self.precision,
+            device=device,
+        )
+        if scorer.model.sha256 != self.model_sha256:
+            raise ModelError(
+                f"the broadcast model is {scorer.model.sha256}, expected {self.model_sha256}; submit the job again"
+            )
+        return scorer, addresses
+
+
+def score_batch(scorer: Scorer, batch: pa.RecordBatch, *, text_column: str, kept: tuple[str, ...]) -> pa.RecordBatch:
+    """Append scores to one Arrow batch.
+
+    Returns
+    -------
+    RecordBatch
+        The kept columns as they came, then `jobs.schema.WORKER_FIELDS`.
+    """
+    scored = score_columns(scorer, batch[text_column])
+    arrays = [*(batch[name] for name in kept), *scored.values()]
+    return pa.RecordBatch.from_arrays(arrays, names=[*kept, *scored])
+
+
+def score_group(
+    group: pd.DataFrame,
+    *,
+    model: Broadcast[bytes] | None = None,
+    text_column: str = "text",
+    engine: str = "auto",
+    precision: str = "float32",
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Score a pandas group, for ``groupBy(...).applyInPandas`` in user code; the numbers are those of the job.
+
+    Parameters
+    ----------
+    group : DataFrame
+        Holds the text column; every other column is passed through.
+    model : Broadcast of bytes, optional
+        What `Model.to_bytes` gives, broadcast; the bundled model by default.
+    text_column : str
+        Its name.
+    engine, precision, device : str
+        As in the ``score`` command.
+
+    Returns
+    -------
+    DataFrame
+        The group without its text, then `jobs.schema.WORKER_FIELDS`.
+    """
+    content = None if model is None else model.value
+    scorer = _cached_scorer(
+        "bundled" if content is None else hashlib.sha256(content).hexdigest(),
+        lambda: load_model(bundled_model_path()) if content is None else Model.from_bytes(content),
+        engine=engine,
+        precision=precision,
+        device=task_device(device)[0],
+    )
+    scored = score_columns(scorer, pa.array(group[text_column], pa.large_string(), from_pandas=True))
+    return group.drop(columns=text_column).assign(
+        **{name: array.to_pandas().to_numpy() for name, array in scored.items()}
+    )
+
+
+def score_columns(scorer: Scorer, texts: pa.Array) -> dict[str, pa.Array]:
+    """Scores of texts as the columns `jobs.schema.WORKER_FIELDS`, in that order.
+
+    Texts on which the engine fails get the status ``failed`` and no probability; the others are scored.
+    """
+    failed: tuple[int, ...] = ()
+    try:
+        scores = scorer.score_texts(texts)
+    except NonFiniteError as error:
+        failed = error.positions
+        healthy = np.ones(len(texts), dtype=bool)
+        healthy[list(failed)] = False
+        scores = scorer.score_texts(pc.if_else(pa.array(healthy), texts, None))
+    status = scores.status
+    status[list(failed)] = "failed"
+    probability = scores.positive_probability
+    return {
+        "positive_probability": pa.array(probability, mask=np.isnan(probability)),
+        "sentiment": pa.array(scores.sentiment, pa.string()),
+        "score_status": pa.array(status, pa.string()),
+        "n_tokens": pa.array(scores.n_tokens),
+        "n_unknown": pa.array(scores.n_unknown),
+    }
+
+
+def _cached_scorer(name: str, load: Callable[[], Model], *, engine: str, precision: str, device: str) -> Scorer:
+    """The worker's scorer of this model, loaded once."""
+    key = (name, engine, precision, device)
+    if key not in _SCORERS:
+        model = load()
+        context = TaskContext.get()
+        _SCORERS.clear()  # one model at a time is in use; an older one would only hold memory
+        _SCORERS[key] = Scorer(
+            model,
+            engine=engine,
+            precision=precision,
+            device=device,
+            threads=context.cpus() if context is not None else None,
+        )
+    return _SCORERS[key]

@@ -1,0 +1,66 @@
+"""Score texts from the command line or from standard input, without Spark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sentiment_core.artifact import bundled_model_path, load_model
+from sentiment_core.scoring import ENGINES, PRECISIONS, Scorer
+
+__all__ = ["add_arguments", "run"]
+
+_LINES_PER_BATCH = 1_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the ``predict`` verb."""
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: the lines of standard input")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled model")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+
+
+def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
+    """Emit one object per text, in order."""
+    scorer = Scorer(
+        load_model(options.model or bundled_model_path()), engine=options.engine, precision=options.precision
+    )
+    count = 0
+    for texts in _batches(options.texts):
+        scores = scorer.score_texts(texts)
+        rows = zip(
+            scores.positive_probability.tolist(),
+            scores.sentiment,
+            scores.status,
+            scores.n_tokens.tolist(),
+            scores.n_unknown.tolist(),
+        )
+        for probability, sentiment, status, n_tokens, n_unknown in rows:
+            emit(
+                {
+                    "positive_probability": None if probability != probability else round(probability, 6),
+                    "sentiment": sentiment,
+                    "score_status": status,
+                    "n_tokens": n_tokens,
+                    "n_unknown": n_unknown,
+                }
+            )
+        count += len(scores)
+    return f"scored {count:,} texts"
+
+
+def _batches(texts: list[str]) -> Iterator[pa.Array]:
+    if texts:
+        # Arguments that are not UTF-8 arrive with surrogates; as bytes again, the text pipeline repairs them.
+        yield pa.array([text.encode(errors="surrogateescape") for text in texts], pa.large_binary())
+        return
+    lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+    while batch := list(islice(lines, _LINES_PER_BATCH)):
+        yield pa.array(batch, pa.large_binary())

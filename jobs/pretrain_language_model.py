@@ -1,0 +1,61 @@
+"""Pre-train a word language model on review tables and write it as a language-model directory."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.devices import training_device
+from jobs.labelled_reviews import held_out_rows, read_batches
+from jobs.settings import add_settings, settings_from
+from sentiment_core.artifact import save_model
+from sentiment_core.language_model import PretrainSettings, pretrain
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the ``pretrain`` verb."""
+    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="review tables")
+    parser.add_argument("--text-column", default="text", metavar="NAME")
+    parser.add_argument(
+        "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
+    )
+    parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
+    add_settings(parser, PretrainSettings)
+
+
+def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
+    """Train, save, and emit the held-out perplexity."""
+
+    def part(*, held_out: bool) -> Iterator[pa.Array]:
+        for source in options.input:
+            for batch in read_batches(source, [options.text_column], optional=(options.product_column,)):
+                rows = held_out_rows(
+                    batch,
+                    text_column=options.text_column,
+                    product_column=options.product_column,
+                    fraction=options.validation_fraction,
+                )
+                yield batch[options.text_column].filter(pa.array(rows == held_out))
+
+    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    model = pretrain(
+        lambda: part(held_out=False),
+        held_out=lambda: part(held_out=True),
+        checkpoint_path=checkpoint,
+        settings=settings_from(options, PretrainSettings),
+        resume=options.resume,
+        device=training_device(options.device),
+    )
+    save_model(model, options.output)
+    checkpoint.unlink()
+    emit({"model": str(options.output), "sha256": model.sha256, **model.metrics})
+    return f"wrote {options.output}: held-out perplexity {model.metrics['held_out_perplexity']:.1f}"

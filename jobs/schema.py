@@ -1,0 +1,181 @@
+"""Column names and types: the contract as code.
+
+The scores table has the id column and the kept columns of the input, unchanged, then `SCORE_FIELDS`. Everything
+that can be refused is refused here, before a task is started.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from sentiment_core.errors import InputError
+
+__all__ = ["SCORE_FIELDS", "WORKER_FIELDS", "ScoreColumns", "choose_columns", "column", "parse_names", "row_hash"]
+
+# What the worker appends to each row.
+WORKER_FIELDS = T.StructType(
+    [
+        T.StructField("positive_probability", T.DoubleType()),
+        T.StructField("sentiment", T.StringType()),
+        T.StructField("score_status", T.StringType()),
+        T.StructField("n_tokens", T.IntegerType()),
+        T.StructField("n_unknown", T.IntegerType()),
+    ]
+)
+# What the job appends to each row: constants of the run.
+RUN_FIELDS = T.StructType(
+    [
+        T.StructField("model_sha256", T.StringType()),
+        T.StructField("run_id", T.StringType()),
+        T.StructField("run_date", T.DateType()),
+    ]
+)
+SCORE_FIELDS = T.StructType(WORKER_FIELDS.fields + RUN_FIELDS.fields)
+
+_ID_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
+_PARTITION_TYPES = (T.StringType, T.IntegralType, T.DateType)
+_UNSUPPORTED = (T.NullType, T.CalendarIntervalType, T.UserDefinedType)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreColumns:
+    """Which columns of the input play which part.
+
+    Attributes
+    ----------
+    id, text : str
+    kept : tuple of str
+        Columns that the output repeats, the id first.
+    partition : str
+        The column that the output is partitioned by: a kept one or ``run_date``.
+    """
+
+    id: str
+    text: str
+    kept: tuple[str, ...]
+    partition: str
+
+
+def parse_names(names: str) -> tuple[str, ...]:
+    """Split a comma-separated option; a name with a comma stands in double quotes."""
+    return tuple(name for name in next(csv.reader([names], skipinitialspace=True), []) if name)
+
+
+def choose_columns(
+    schema: T.StructType,
+    *,
+    id_column: str,
+    text_column: str,
+    keep_columns: str = "",
+    partition_by: str = "run_date",
+) -> ScoreColumns:
+    """Check the input's columns and types.
+
+    Parameters
+    ----------
+    schema : StructType
+        Of the input.
+    id_column, text_column : str
+        Exact names.
+    keep_columns : str
+        Names separated by commas, or ``all`` for every column but the text.
+    partition_by : str
+        ``run_date`` or a column of the input, which is then kept.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, of an unusable type, or would stand twice in the output.
+    """
+    _require(schema, id_column, "the id", "--id-column")
+    _require(schema, text_column, "the text", "--text-column")
+    _require_type(schema, id_column, _ID_TYPES, "an id is a string, a whole number or a decimal")
+    _require_type(schema, text_column, (T.StringType,), "the text must be a string; cast it first")
+    if keep_columns == "all":
+        kept = tuple(name for name in schema.names if name != text_column)
+    else:
+        kept = parse_names(keep_columns)
+    kept = tuple(dict.fromkeys((id_column, *kept)))
+    if partition_by != "run_date":
+        kept = tuple(dict.fromkeys((*kept, partition_by)))
+    for name in kept:
+        _require(schema, name, "the kept", "--keep-columns")
+        if any(isinstance(part, _UNSUPPORTED) for part in _parts(schema[name].dataType)):
+            raise InputError(
+                f"column {name!r} has the type {schema[name].dataType.simpleString()}, which cannot be kept; "
+                "leave it out of --keep-columns"
+            )
+    if partition_by != "run_date":
+        _require_type(schema, partition_by, _PARTITION_TYPES, "a partition is a string, a whole number or a date")
+    _refuse_twins([*kept, *SCORE_FIELDS.names])
+    return ScoreColumns(id=id_column, text=text_column, kept=kept, partition=partition_by)
+
+
+def column(name: str) -> Column:
+    """The column of exactly this name, dots and backticks included."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def row_hash(schema: T.StructType, names: Iterable[str]) -> Column:
+    """64-bit hash of a row's columns, equal on the input and on what was written of it.
+
+    Spark does not hash maps: one is hashed as its entries, and a column with a map further inside is left out.
+    """
+    hashed = []
+    for name in names:
+        kind = schema[name].dataType
+        if isinstance(kind, T.MapType):
+            inner = [*_parts(kind.keyType), *_parts(kind.valueType)]
+            value = F.map_entries(column(name))
+        else:
+            inner, value = list(_parts(kind)), column(name)
+        if not any(isinstance(part, T.MapType | T.VariantType) for part in inner):
+            # The null flag tells NULL from what NULL hashes like.
+            hashed += [value, value.isNull()]
+    return F.xxhash64(*hashed)
+
+
+def _require(schema: T.StructType, name: str, role: str, option: str) -> None:
+    if schema.names.count(name) == 1:
+        return
+    if schema.names.count(name) > 1:
+        raise InputError(f"the input has {schema.names.count(name)} columns named {name!r}; rename them")
+    near = difflib.get_close_matches(name, schema.names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; name it with {option}"
+    raise InputError(f"{role} column {name!r} is missing, the input has: {', '.join(schema.names)}{hint}")
+
+
+def _require_type(schema: T.StructType, name: str, kinds: tuple[type[T.DataType], ...], cure: str) -> None:
+    kind = schema[name].dataType
+    if not isinstance(kind, kinds):
+        raise InputError(f"column {name!r} has the type {kind.simpleString()}: {cure}")
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    """Spark's readers fold case: two columns that differ in case only could not be read back."""
+    folded = [name.casefold() for name in names]
+    for name in names:
+        if folded.count(name.casefold()) > 1:
+            raise InputError(
+                f"the output would have the column {name!r} twice (case does not count); rename it in the input "
+                "or leave it out of --keep-columns"
+            )
+
+
+def _parts(kind: T.DataType) -> Iterable[T.DataType]:
+    yield kind
+    if isinstance(kind, T.ArrayType):
+        yield from _parts(kind.elementType)
+    elif isinstance(kind, T.MapType):
+        yield from _parts(kind.keyType)
+        yield from _parts(kind.valueType)
+    elif isinstance(kind, T.StructType):
+        for field in kind.fields:
+            yield from _parts(field.dataType)

@@ -1,0 +1,73 @@
+"""The Spark session: settings that the job's promises rest on, whatever the cluster's defaults are."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from sentiment_core.errors import EnvironmentFault
+
+__all__ = ["spark_session"]
+
+SETTINGS = {
+    # Instants, not wall clocks: kept timestamps must not move with the machine's time zone.
+    "spark.sql.session.timeZone": "UTC",
+    # A partition value `00123` stays a string.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # Parquet pages carry checksums; without this a flipped bit is read silently wrong.
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.sql.parquet.mergeSchema": "true",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Version 2 of the committer shows files of tasks that fail later.
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
+    "spark.speculation": "false",
+    # Merged partitions would leave cores and GPUs idle: each holds few rows but much work.
+    "spark.sql.adaptive.coalescePartitions.enabled": "false",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(64 << 20),
+    # A Python worker that hangs says where, and is killed.
+    "spark.python.worker.faulthandler.enabled": "true",
+    "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
+    "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
+    "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
+}
+# Without spark-submit: this machine.
+LOCAL_SETTINGS = {
+    "spark.master": "local[*]",
+    "spark.driver.memory": "2g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def spark_session(app_name: str) -> SparkSession:
+    """Start or find the session; what was given on the command line of spark-submit wins over `SETTINGS`.
+
+    Raises
+    ------
+    EnvironmentFault
+        If Java is missing or too old.
+    """
+    fallback = SparkConf(loadDefaults=False).setAll(list(SETTINGS.items()))
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        fallback.setAll(list(LOCAL_SETTINGS.items()))
+    try:
+        SparkContext._ensure_initialized(conf=fallback)
+        conf = SparkConf()
+        for name, value in fallback.getAll():
+            conf.setIfMissing(name, value)
+        return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+    except (PySparkException, Py4JError, OSError) as error:
+        raise EnvironmentFault(
+            f"Spark did not start ({str(error).splitlines()[0]}); it needs Java 17 or newer in JAVA_HOME or on PATH"
+        ) from error

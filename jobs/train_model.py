@@ -1,0 +1,66 @@
+"""Fine-tune a model on a table of labelled reviews and write it as a model directory."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.devices import training_device
+from jobs.labelled_reviews import add_label_arguments, held_out_rows, positive_labels, read_table
+from jobs.settings import add_settings, settings_from
+from sentiment_core.artifact import load_model, save_model
+from sentiment_core.training import Labelled, TrainSettings, train
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the ``train`` verb."""
+    add_label_arguments(parser)
+    parser.add_argument("--language-model", default="none", metavar="DIR|none", help="what to start from: %(default)s")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model directory to write")
+    parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
+    add_settings(parser, TrainSettings)
+
+
+def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
+    """Train, save, and emit the metrics."""
+    device = training_device(options.device)
+    language_model = (
+        None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
+    )
+    table = read_table(options.input, [options.text_column, options.label_column], optional=(options.product_column,))
+    positive = positive_labels(table[options.label_column], positive_above=options.positive_above)
+    held_out = held_out_rows(
+        table,
+        text_column=options.text_column,
+        product_column=options.product_column,
+        fraction=options.validation_fraction,
+    )
+    texts = table[options.text_column].combine_chunks()
+
+    def part(rows: npt.NDArray[np.bool_]) -> Labelled:
+        return Labelled(texts=texts.filter(pa.array(rows)), positive=positive[rows])
+
+    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    model = train(
+        part(~held_out),
+        validation=part(held_out),
+        checkpoint_path=checkpoint,
+        language_model=language_model,
+        settings=settings_from(options, TrainSettings),
+        resume=options.resume,
+        device=device,
+    )
+    save_model(model, options.output)
+    checkpoint.unlink()
+    validation = model.metrics["validation"]
+    emit({"model": str(options.output), "sha256": model.sha256, "validation": validation})
+    return f"wrote {options.output}: validation accuracy {validation['accuracy']:.4f} on {validation['n']:,} reviews"

@@ -1,0 +1,332 @@
+"""The model as a directory and as bytes: weights, vocabulary, settings, metrics, card and digests.
+
+A directory holds six plain files; ``sha256sum -c SHA256SUMS`` verifies it, and the SHA-256 of the file
+``SHA256SUMS`` itself is the model's name in every output row. The bytes that Spark broadcasts are the same
+files in an uncompressed zip. Nothing is ever unpickled, and nothing is trusted before its digest holds.
+
+Two kinds share the format: ``sentiment`` (scores reviews) and ``language_model`` (what fine-tuning starts from).
+
+Axes: V words, E embedding units, H hidden units; gates are in the order in, forget, cell, out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from sentiment_core.errors import ModelError, UsageError
+from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
+
+__all__ = ["Architecture", "Decision", "Model", "Weights", "bundled_model_path", "load_model", "save_model"]
+
+Kind = Literal["sentiment", "language_model"]
+Weights = Mapping[str, npt.NDArray[Any]]
+
+FORMAT_VERSION = 1
+DIGESTS = "SHA256SUMS"
+# Largest size accepted of each file, in bytes: a broken or hostile artifact must not fill the memory.
+MAX_BYTES = {
+    "README.md": 1 << 20,
+    "config.json": 1 << 20,
+    "metrics.json": 1 << 24,
+    "vocabulary.txt": 1 << 26,
+    "weights.safetensors": 1 << 32,
+    DIGESTS: 1 << 12,
+}
+_DTYPES = {"float16": np.dtype(np.float16), "float32": np.dtype(np.float32)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Sizes of the network."""
+
+    vocab_size: int
+    embed_size: int = 200
+    hidden_size: int = 200
+    num_layers: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or not 1 <= value <= 10_000_000:
+                raise ModelError(f"config.json: {name} must be a whole number from 1 to 10,000,000, not {value!r}")
+
+    def shapes(self, kind: Kind) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each tensor of such a model."""
+        gates = 4 * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, self.embed_size)}
+        for layer in range(self.num_layers):
+            inputs = self.hidden_size if layer else self.embed_size
+            shapes[f"lstm.{layer}.i2h_weight"] = (gates, inputs)
+            shapes[f"lstm.{layer}.h2h_weight"] = (gates, self.hidden_size)
+            shapes[f"lstm.{layer}.i2h_bias"] = (gates,)
+            shapes[f"lstm.{layer}.h2h_bias"] = (gates,)
+        if kind == "sentiment":
+            shapes["output.weight"] = (1, self.hidden_size)
+            shapes["output.bias"] = (1,)
+        else:
+            shapes["decoder.bias"] = (self.vocab_size,)
+        return shapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """From a logit to a calibrated probability and a label.
+
+    The probability is ``sigmoid(slope * logit + intercept)`` (Platt 1999; a temperature is an intercept of 0).
+    A review is ``negative`` below ``negative_below``, ``positive`` from ``positive_from`` on, else ``neutral``.
+    """
+
+    method: str = "none"
+    slope: float = 1.0
+    intercept: float = 0.0
+    negative_below: float = 0.5
+    positive_from: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.slope) and self.slope > 0 and np.isfinite(self.intercept)):
+            raise ModelError(
+                f"config.json: the calibration needs a positive slope and finite intercept, not {self.slope} "
+                f"and {self.intercept}"
+            )
+        if not 0 < self.negative_below <= self.positive_from < 1:
+            raise ModelError(
+                "config.json: the cut-offs must satisfy 0 < negative_below <= positive_from < 1, not "
+                f"{self.negative_below} and {self.positive_from}"
+            )
+
+    def probability(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Calibrated probability that each text is positive, float64, same shape, 0 to 1."""
+        scaled = self.slope * logits.astype(np.float64) + self.intercept
+        # Both branches of the sigmoid only ever see exp of a negative number, which cannot overflow.
+        decay = np.exp(-np.abs(scaled))
+        return np.where(scaled >= 0, 1.0, decay) / (1.0 + decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Everything that turns text into a score, or a language model that a score can grow from.
+
+    Raises
+    ------
+    ModelError
+        If a tensor is missing, extra, misshaped, of a wrong type or not finite, or the vocabulary does not
+        match the weights.
+    """
+
+    kind: Kind
+    architecture: Architecture
+    text: TextPipeline
+    weights: Weights
+    decision: Decision = field(default_factory=Decision)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    card: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.text.vocabulary) != self.architecture.vocab_size:
+            raise ModelError(
+                f"vocabulary.txt: holds {len(self.text.vocabulary)} words, but the weights have "
+                f"{self.architecture.vocab_size} rows"
+            )
+        expected = self.architecture.shapes(self.kind)
+        for name in sorted(expected.keys() | self.weights.keys()):
+            if name not in self.weights:
+                raise ModelError(f"weights.safetensors: the tensor {name!r} is missing")
+            if name not in expected:
+                raise ModelError(f"weights.safetensors: unexpected tensor {name!r} for a {self.kind} model")
+            tensor = self.weights[name]
+            if tensor.shape != expected[name]:
+                raise ModelError(f"weights.safetensors: {name!r} has shape {tensor.shape}, expected {expected[name]}")
+            if tensor.dtype not in _DTYPES.values():
+                raise ModelError(f"weights.safetensors: {name!r} is {tensor.dtype}, expected float16 or float32")
+            if not np.isfinite(tensor).all():
+                raise ModelError(f"weights.safetensors: {name!r} holds values that are not finite")
+        if len({tensor.dtype for tensor in self.weights.values()}) > 1:
+            raise ModelError("weights.safetensors: the tensors are of different types, expected one type for all")
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The artifact's files by name, the same bytes on every call and machine."""
+        config = {
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "dtype": self.weights["embedding.weight"].dtype.name,
+            "architecture": asdict(self.architecture),
+            "text": asdict(self.text.settings),
+            "decision": asdict(self.decision),
+            "provenance": self.provenance,
+        }
+        arrays = {name: np.ascontiguousarray(self.weights[name]) for name in sorted(self.weights)}
+        files = {
+            "README.md": self.card.encode(),
+            "config.json": _to_json(config),
+            "metrics.json": _to_json(self.metrics),
+            "vocabulary.txt": "".join(f"{word}\n" for word in self.text.vocabulary.words).encode(),
+            "weights.safetensors": safetensors.numpy.save(arrays),
+        }
+        lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+        return files | {DIGESTS: "".join(lines).encode()}
+
+    @cached_property
+    def sha256(self) -> str:
+        """The model's name: SHA-256 of its ``SHA256SUMS``, 64 hexadecimal digits."""
+        return hashlib.sha256(self.files[DIGESTS]).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The model as one byte string, for a broadcast; the same bytes for the same model."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in self.files.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Model:
+        """Inverse of `to_bytes`; refuses what `load_model` refuses."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                entries = archive.infolist()
+                _check_names([entry.filename for entry in entries], "the model's bytes")
+                for entry in entries:
+                    _check_size(entry.filename, entry.file_size)
+                    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                        raise ModelError(f"{entry.filename}: is compressed, which a model's bytes never are")
+                files = {entry.filename: archive.read(entry) for entry in entries}
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+            raise ModelError(f"the model's bytes are damaged: {error}; broadcast the model again") from error
+        return _from_files(files)
+
+
+def bundled_model_path() -> Path:
+    """Directory of the model that comes with the package."""
+    return Path(__file__).parent / "models" / "sentiment"
+
+
+def save_model(model: Model, directory: Path | str) -> None:
+    """Write the model as a directory, replacing a model that stands there; never leaves half a model.
+
+    Raises
+    ------
+    UsageError
+        If the path exists and is something else than a model directory.
+    """
+    target = Path(directory)
+    if target.exists() and not (target / DIGESTS).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not a model; name a new directory")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.new")
+    outgoing = target.with_name(f".{target.name}.old")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    for name, content in model.files.items():
+        (staging / name).write_bytes(content)
+    shutil.rmtree(outgoing, ignore_errors=True)
+    if target.exists():
+        target.rename(outgoing)
+    staging.rename(target)
+    shutil.rmtree(outgoing, ignore_errors=True)
+
+
+def load_model(directory: Path | str, *, kind: Kind = "sentiment") -> Model:
+    """Read and verify a model directory.
+
+    Raises
+    ------
+    ModelError
+        If anything in it is not as `save_model` writes it; the message names the file and the fault.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        raise ModelError(f"{root}: no such model directory; name one that `sentiment train` wrote")
+    entries = sorted(root.iterdir())
+    _check_names([entry.name for entry in entries], str(root))
+    files = {}
+    for entry in entries:
+        if entry.is_symlink() or not entry.is_file():
+            raise ModelError(f"{entry.name}: is not a regular file; copy the model, do not link it")
+        _check_size(entry.name, entry.stat().st_size)
+        files[entry.name] = entry.read_bytes()
+    model = _from_files(files)
+    if model.kind != kind:
+        raise ModelError(f"{root}: is a {model.kind} artifact, but a {kind} artifact is needed here")
+    return model
+
+
+def _from_files(files: Mapping[str, bytes]) -> Model:
+    _check_digests(files)
+    try:
+        config = json.loads(files["config.json"])
+        version = config["format_version"]
+        if version != FORMAT_VERSION:
+            raise ModelError(
+                f"config.json: format version {version!r} is unknown, this release reads {FORMAT_VERSION}; "
+                "update the package or train the model again"
+            )
+        if config["kind"] not in ("sentiment", "language_model"):
+            raise ModelError(f"config.json: unknown kind {config['kind']!r}")
+        weights = safetensors.numpy.load(files["weights.safetensors"])
+        model = Model(
+            kind=config["kind"],
+            architecture=Architecture(**config["architecture"]),
+            text=TextPipeline(
+                settings=TextSettings(**config["text"]),
+                vocabulary=Vocabulary(tuple(files["vocabulary.txt"].decode().split("\n")[:-1])),
+            ),
+            weights=weights,
+            decision=Decision(**config["decision"]),
+            metrics=json.loads(files["metrics.json"]),
+            provenance=config["provenance"],
+            card=files["README.md"].decode(),
+        )
+    except SafetensorError as error:
+        raise ModelError(f"weights.safetensors: {error}") from error
+    except (UsageError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ModelError(f"config.json: not a valid model configuration ({error})") from error
+    found = weights["embedding.weight"].dtype.name
+    if config.get("dtype") != found:
+        raise ModelError(f"weights.safetensors: the tensors are {found}, config.json says {config.get('dtype')}")
+    return model
+
+
+def _check_names(names: list[str], where: str) -> None:
+    for name in names:
+        if name not in MAX_BYTES or names.count(name) > 1:
+            raise ModelError(f"{where}: unexpected file {name!r}; a model holds {', '.join(sorted(MAX_BYTES))}")
+    for name in sorted(MAX_BYTES):
+        if name not in names:
+            raise ModelError(f"{where}: the file {name} is missing; copy the whole model directory")
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_BYTES[name]:
+        raise ModelError(f"{name}: {size:,} bytes are more than the {MAX_BYTES[name]:,} that a model may have")
+
+
+def _check_digests(files: Mapping[str, bytes]) -> None:
+    listed = re.findall(rb"([0-9a-f]{64})  ([^\n]+)\n", files[DIGESTS])
+    digests = {name.decode(errors="replace"): digest.decode() for digest, name in listed}
+    if b"".join(b"%s  %s\n" % entry for entry in listed) != files[DIGESTS]:
+        raise ModelError(f"{DIGESTS}: is not a list of digests")
+    if digests.keys() != files.keys() - {DIGESTS} or len(digests) != len(listed):
+        raise ModelError(f"{DIGESTS}: lists {sorted(digests)}, which are not the model's files")
+    for name, digest in digests.items():
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise ModelError(f"{name}: its content does not match its digest; copy or train the model again")
+
+
+def _to_json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()

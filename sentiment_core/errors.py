@@ -1,0 +1,72 @@
+"""The error tree: each error says in one sentence what was wrong, with the value, and what to do.
+
+Every class carries the exit code that a command ends with when the error reaches it, so that schedulers
+can tell a refused input from a broken machine.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuditError",
+    "EnvironmentFault",
+    "InputError",
+    "ModelError",
+    "NonFiniteError",
+    "SentimentError",
+    "UsageError",
+]
+
+
+class SentimentError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(SentimentError):
+    """An option or argument makes no sense; the cure is another command line or another call."""
+
+    exit_code = 2
+
+
+class InputError(SentimentError):
+    """The input was refused: a missing column, a wrong type, an unreadable file, unusable labels."""
+
+    exit_code = 3
+
+
+class ModelError(InputError):
+    """A model or language-model directory was refused; the message names the file and the fault."""
+
+
+class AuditError(SentimentError):
+    """Rows were lost, duplicated or changed, or too many failed; nothing is published."""
+
+    exit_code = 4
+
+
+class EnvironmentFault(SentimentError):
+    """The machine lacks something that was asked for: a GPU, Java, a package."""
+
+    exit_code = 6
+
+
+class NonFiniteError(SentimentError):
+    """An engine returned NaN or infinity.
+
+    Attributes
+    ----------
+    positions : tuple of int
+        Positions of the affected texts in the order in which the caller passed them.
+    """
+
+    def __init__(self, positions: tuple[int, ...]) -> None:
+        self.positions = positions
+        shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
+        super().__init__(
+            f"the engine returned non-finite logits for {len(positions)} texts (positions {shown}); "
+            "check the model's weights with `sentiment doctor`"
+        )
+
+    def __reduce__(self) -> tuple[type[NonFiniteError], tuple[tuple[int, ...]]]:
+        return type(self), (self.positions,)

@@ -1,0 +1,213 @@
+"""Metrics and calibration of probabilities; NumPy only.
+
+Axes: N reviews. ``labels`` are booleans, True for positive; ``probabilities`` are those of the positive class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment_core.errors import InputError
+
+__all__ = [
+    "Metrics",
+    "calibration_table",
+    "choose_calibration",
+    "evaluate_probabilities",
+    "fit_platt",
+    "fit_temperature",
+    "neutral_band",
+]
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Quality of probabilities against labels.
+
+    ``accuracy`` and ``f1`` cut at probability 0.5. ``ece`` is the expected calibration error over 15 bins of
+    equal width (Naeini et al. 2015): the mean distance between a bin's mean probability and its share of
+    positives. ``standard_error`` is that of the accuracy.
+    """
+
+    n: int
+    accuracy: float
+    standard_error: float
+    auc: float
+    f1: float
+    log_loss: float
+    brier: float
+    ece: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def evaluate_probabilities(labels: Labels, probabilities: Floats) -> Metrics:
+    """Compare probabilities with labels.
+
+    Parameters
+    ----------
+    labels : array of bool, shape (N,)
+    probabilities : array of float, shape (N,), 0 to 1
+
+    Raises
+    ------
+    InputError
+        If there are no reviews, a probability is outside 0..1, or all labels are of one class.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    predicted = probabilities >= 0.5
+    right = predicted == labels
+    true_positives = np.count_nonzero(predicted & labels)
+    accuracy = float(right.mean())
+    return Metrics(
+        n=len(labels),
+        accuracy=accuracy,
+        standard_error=float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
+        auc=_auc(labels, probabilities),
+        f1=2 * true_positives / max(1, np.count_nonzero(predicted) + np.count_nonzero(labels)),
+        log_loss=_log_loss(labels, probabilities),
+        brier=float(np.mean((probabilities - labels) ** 2)),
+        ece=sum(
+            abs(row["mean_probability"] - row["positive_share"]) * row["n"]
+            for row in calibration_table(labels, probabilities)
+        )
+        / len(labels),
+    )
+
+
+def calibration_table(labels: Labels, probabilities: Floats, *, n_bins: int = 15) -> list[dict[str, Any]]:
+    """Reliability by bins of equal width: n, mean probability and share of positives of each filled bin."""
+    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
+    table = []
+    for index in np.unique(bins):
+        inside = bins == index
+        table.append(
+            {
+                "from": index / n_bins,
+                "to": (index + 1) / n_bins,
+                "n": int(np.count_nonzero(inside)),
+                "mean_probability": float(probabilities[inside].mean()),
+                "positive_share": float(labels[inside].mean()),
+            }
+        )
+    return table
+
+
+def fit_temperature(labels: Labels, logits: Floats) -> tuple[float, float]:
+    """Slope that minimises the log loss of ``sigmoid(slope * logit)`` (Guo et al. 2017), and intercept 0."""
+    return _fit(labels, logits[:, None])[0], 0.0
+
+
+def fit_platt(labels: Labels, logits: Floats) -> tuple[float, float]:
+    """Slope and intercept that minimise the log loss of ``sigmoid(slope * logit + intercept)`` (Platt 1999)."""
+    slope, intercept = _fit(labels, np.stack([logits, np.ones_like(logits)], axis=1))
+    return slope, intercept
+
+
+def choose_calibration(labels: Labels, logits: Floats, *, n_folds: int = 5) -> tuple[str, float, float]:
+    """The calibration of lowest cross-validated log loss: ``none``, ``temperature`` or ``platt``.
+
+    Returns
+    -------
+    method : str
+    slope, intercept : float
+        Fitted on all rows; slope is positive.
+    """
+    methods: dict[str, Callable[[Labels, Floats], tuple[float, float]]] = {
+        "none": lambda _labels, _logits: (1.0, 0.0),
+        "temperature": fit_temperature,
+        "platt": fit_platt,
+    }
+    folds = np.arange(len(labels)) % n_folds
+    losses = {}
+    for name, fit in methods.items():
+        loss = 0.0
+        for fold in range(n_folds):
+            inside = folds != fold
+            slope, intercept = fit(labels[inside], logits[inside])
+            loss += _log_loss(labels[~inside], _sigmoid(slope * logits[~inside] + intercept)) * (~inside).sum()
+        losses[name] = loss if slope > 0 else np.inf
+    method = min(losses, key=lambda name: losses[name])
+    slope, intercept = methods[method](labels, logits)
+    return method, slope, intercept
+
+
+def neutral_band(labels: Labels, probabilities: Floats, *, target: float = 0.95) -> tuple[float, float]:
+    """Cut-offs of the neutral label: the narrowest band around 0.5 outside which labels are right often enough.
+
+    Parameters
+    ----------
+    labels, probabilities : arrays, shape (N,)
+        The validation part.
+    target : float
+        Wanted share of right labels among the reviews outside the band.
+
+    Returns
+    -------
+    negative_below, positive_from : float
+        Symmetric around 0.5, in steps of 0.01; at most 0.2 and 0.8, even if the target is not reached there.
+    """
+    for half in np.arange(0, 31) / 100:
+        outside = np.abs(probabilities - 0.5) >= half
+        right = (probabilities >= 0.5) == labels
+        if not outside.any() or right[outside].mean() >= target:
+            break
+    return round(0.5 - float(half), 2), round(0.5 + float(half), 2)
+
+
+def _checked(labels: Labels, probabilities: Floats) -> tuple[Labels, Floats]:
+    labels = np.asarray(labels, dtype=bool)
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if not len(labels):
+        raise InputError("there is no labelled review to evaluate; check the label column")
+    if labels.all() or not labels.any():
+        raise InputError(f"all {len(labels):,} labels are of one class; check --label-column and --positive-above")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise InputError("probabilities must be between 0 and 1")
+    return labels, probabilities
+
+
+def _auc(labels: Labels, probabilities: Floats) -> float:
+    """Area under the ROC curve as the Mann-Whitney statistic, ties counting half."""
+    _, inverse, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    positives = int(np.count_nonzero(labels))
+    negatives = len(labels) - positives
+    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _log_loss(labels: Labels, probabilities: Floats) -> float:
+    tiny = np.finfo(np.float64).eps
+    right = np.where(labels, probabilities, 1 - probabilities)
+    return float(-np.log(np.maximum(right, tiny)).mean())
+
+
+def _sigmoid(values: Floats) -> Floats:
+    decay = np.exp(-np.abs(values))
+    return np.where(values >= 0, 1.0, decay) / (1.0 + decay)
+
+
+def _fit(labels: Labels, features: Floats) -> list[float]:
+    """Logistic regression without penalty by damped Newton steps; separable data stops at a large slope."""
+    weights = np.zeros(features.shape[1])
+    weights[0] = 1.0
+    for _ in range(100):
+        probabilities = _sigmoid(features @ weights)
+        gradient = features.T @ (probabilities - labels)
+        curvature = (features * (probabilities * (1 - probabilities))[:, None]).T @ features
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
+        step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))
+        weights -= step
+        if np.abs(step).max() < 1e-10 or np.abs(weights).max() > 50:
+            break
+    return [float(weight) for weight in weights]

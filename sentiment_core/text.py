@@ -1,0 +1,381 @@
+"""Text -> token ids, the same in training and scoring.
+
+White space splits a review into chunks; reviews share most of their chunks, so the costly rules (Unicode
+normalisation, contractions, punctuation, vocabulary look-up) run once for each *distinct* chunk of a batch
+and the ids are gathered from there. Everything is Arrow kernels and NumPy, no Python loop over reviews.
+
+Policy, in the order in which it is applied:
+
+- NULL, empty and white-space-only texts have no tokens.
+- Bytes that are not UTF-8 and NUL become replacement characters and spaces; nothing raises.
+- HTML entities are decoded once, HTML tags become spaces.
+- NFKC; format characters (zero-width, bidi marks, soft hyphens), variation selectors, skin tones and the
+  keycap mark are dropped; other control characters are spaces; typographic quotes and dashes become ASCII.
+- Lower case (a setting). ``don't`` is ``do n't``, ``it's`` is ``it 's``. ``10/10`` and ``7.5`` are one token.
+- Each other mark is a token of its own, runs of ``! ? . - *`` at most two (dots: ``...``); ``:)`` and ``:(``
+  stay whole; an emoji is one token, a sequence of joined emoji one token per person or thing, a flag one.
+- Tokens past ``max_tokens`` are clipped: the head of a review is kept.
+
+Axes: N texts, T tokens of all texts together, V words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment_core.errors import InputError, ModelError, UsageError
+
+__all__ = [
+    "SPECIAL_TOKENS",
+    "EncodedTexts",
+    "TextPipeline",
+    "TextSettings",
+    "Vocabulary",
+    "build_vocabulary",
+    "encode",
+    "tokenize",
+]
+
+SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>")
+UNKNOWN_ID, PADDING_ID, BEGIN_ID, END_ID = range(4)
+
+_ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});"
+_TAG = (
+    r"(?i)</?(?:a|abbr|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|head|hr|html|i"
+    r"|img|ins|li|ol|p|pre|q|s|script|small|span|strike|strong|style|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul)"
+    r"(?:[\s/][^<>]*)?>"
+)
+# Rewrites of a chunk, in order, each list only for the chunks that its first pattern finds. RE2 has no
+# look-around: whatever needs context is put between spaces first.
+_UNUSUAL = r"[^\x21-\x5f\x61-\x7e]|''"
+_UNUSUAL_REWRITES = (
+    (r"[\p{Cf}\x{FE00}-\x{FE0F}\x{20E3}\x{1F3FB}-\x{1F3FF}]+", ""),
+    (r"[\p{Cc}\x{FFFD}]+", " "),
+    (r"[’‘‛ʼ´`′]", "'"),
+    (r"[“”„‟«»″]|''", '"'),
+    (r"—|―", "--"),
+    (r"[‐‑‒–−]", "-"),
+    (r"⁄", "/"),
+)
+_CLITIC_OR_RUN = r"'|[.!?*-]{2}"
+_CLITIC_AND_RUN_REWRITES = (
+    (r"(?i)n't\b|'(?:s|re|ve|ll|d|m)\b", r" \0 "),
+    (r"\.{2,}", " ... "),
+    (r"!{2,}", " !! "),
+    (r"\?{2,}", " ?? "),
+    (r"-{2,}", " -- "),
+    (r"\*{2,}", " ** "),
+)
+_NOT_ONE_TOKEN = r"[^a-z]"
+_TOKEN = (
+    r"(?i:\bn't\b|'(?:s|re|ve|ll|d|m)\b)"
+    r"|[0-9]+(?:[.,/][0-9]+)+"
+    r"|[\pL\pM\pN_]+(?:'\pL+)*"
+    r"|\.\.\.|!!|\?\?|--|\*\*"
+    r"|[:;=]-?[()]"
+    r"|[\x{1F1E6}-\x{1F1FF}]{2}"
+    r"|[^\s]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings:
+    """Settings of the pipeline; they are stored in the model and never taken from anywhere else.
+
+    Parameters
+    ----------
+    lower_case : bool
+        Fold case before the vocabulary is asked.
+    max_tokens : int
+        Tokens kept of a text, 1 to 100,000.
+    """
+
+    lower_case: bool = True
+    max_tokens: int = 500
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_tokens <= 100_000:
+            raise UsageError(f"max_tokens must be between 1 and 100,000, not {self.max_tokens}")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words by id; ids 0 to 3 are ``SPECIAL_TOKENS``.
+
+    Raises
+    ------
+    ModelError
+        If the special tokens are not in front, or a word is empty, repeated or holds white space.
+    """
+
+    words: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.words[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS:
+            raise ModelError(f"a vocabulary begins with {', '.join(SPECIAL_TOKENS)}, not {self.words[:4]!r}")
+        if len(set(self.words)) != len(self.words):
+            repeated = next(word for word in self.words if self.words.count(word) > 1)
+            raise ModelError(f"the vocabulary holds the word {repeated!r} more than once")
+        for word in self.words:
+            if not word or word.split() != [word]:
+                raise ModelError(f"the vocabulary holds {word!r}; a word is not empty and has no white space")
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def arrow(self) -> pa.LargeStringArray:
+        """The words as a look-up set for Arrow, shape (V,)."""
+        return pa.array(self.words, pa.large_string())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedTexts:
+    """Token ids of N texts, one after the other.
+
+    Attributes
+    ----------
+    token_ids : array of int32, shape (T,), 0 <= id < V
+        Clipped ids of all texts, in order.
+    offsets : array of int64, shape (N + 1,)
+        Text ``i`` owns ``token_ids[offsets[i]:offsets[i + 1]]``.
+    n_tokens : array of int32, shape (N,)
+        Tokens before clipping.
+    """
+
+    token_ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    n_tokens: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.n_tokens)
+
+    @cached_property
+    def valid_length(self) -> npt.NDArray[np.int32]:
+        """Tokens after clipping, int32, shape (N,)."""
+        return np.diff(self.offsets).astype(np.int32)
+
+    @cached_property
+    def n_unknown(self) -> npt.NDArray[np.int32]:
+        """Tokens outside the vocabulary among the clipped ones, int32, shape (N,)."""
+        unknown = np.concatenate(([0], np.cumsum(self.token_ids == UNKNOWN_ID)))
+        return np.diff(unknown[self.offsets]).astype(np.int32)
+
+    def of(self, index: int) -> npt.NDArray[np.int32]:
+        """Ids of one text, int32, shape (valid_length[index],)."""
+        return self.token_ids[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPipeline:
+    """A vocabulary and the settings it was built with: everything between a text and its token ids."""
+
+    settings: TextSettings
+    vocabulary: Vocabulary
+
+    def encode(self, texts: pa.Array | pa.ChunkedArray) -> EncodedTexts:
+        """Encode texts; see `encode`."""
+        return encode(texts, vocabulary=self.vocabulary, settings=self.settings)
+
+
+def encode(texts: pa.Array | pa.ChunkedArray, *, vocabulary: Vocabulary, settings: TextSettings) -> EncodedTexts:
+    """Turn texts into token ids.
+
+    Parameters
+    ----------
+    texts : Arrow array of string or binary, shape (N,)
+        Any content, nulls included.
+    vocabulary : Vocabulary
+        Words outside it get the id of ``<unk>``.
+    settings : TextSettings
+        Case and clipping.
+
+    Raises
+    ------
+    InputError
+        If the array holds neither strings nor bytes.
+    """
+    chunks = _Chunks.of(texts, settings=settings)
+    chunk_ids = pc.index_in(chunks.tokens.flatten(), value_set=vocabulary.arrow).fill_null(UNKNOWN_ID)
+    by_chunk = pa.ListArray.from_arrays(chunks.tokens.offsets, chunk_ids)
+    token_ids = by_chunk.take(chunks.codes).flatten().to_numpy()
+    n_tokens = chunks.sum_by_text(pc.list_value_length(by_chunk).to_numpy())
+    kept = np.minimum(n_tokens, settings.max_tokens)
+    if kept.sum() < len(token_ids):
+        keep_or_drop = np.tile([True, False], len(kept))
+        token_ids = token_ids[np.repeat(keep_or_drop, np.stack([kept, n_tokens - kept], axis=1).ravel())]
+    return EncodedTexts(
+        token_ids=token_ids.astype(np.int32, copy=False),
+        offsets=np.concatenate(([0], np.cumsum(kept))),
+        n_tokens=n_tokens.astype(np.int32),
+    )
+
+
+def tokenize(texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> list[list[str]]:
+    """Tokens of each text before the vocabulary and the clipping: what a person sees of the pipeline."""
+    chunks = _Chunks.of(texts, settings=settings)
+    by_chunk = chunks.tokens.to_pylist()
+    return [
+        [token for code in codes or () for token in by_chunk[code]]
+        for codes in pa.LargeListArray.from_arrays(chunks.offsets, chunks.codes).to_pylist()
+    ]
+
+
+def build_vocabulary(
+    batches: Iterable[pa.Array | pa.ChunkedArray],
+    *,
+    settings: TextSettings,
+    max_size: int = 30_000,
+    min_count: int = 2,
+) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
+    """The most frequent words of a corpus, most frequent first, ties in the order of their bytes.
+
+    Parameters
+    ----------
+    batches : iterable of Arrow arrays of string
+        The corpus, read once.
+    settings : TextSettings
+        How the texts are split.
+    max_size : int
+        Words at most, special tokens included.
+    min_count : int
+        A word seen less often is left to ``<unk>``.
+
+    Returns
+    -------
+    vocabulary : Vocabulary
+    counts : array of int64, shape (V,)
+        Occurrences of each word in the corpus; those of ``<unk>`` are the occurrences of all words left
+        out, those of the other special tokens are 0.
+    """
+    if max_size <= len(SPECIAL_TOKENS):
+        raise UsageError(f"a vocabulary needs more than {len(SPECIAL_TOKENS)} words, not {max_size}")
+    counted = pa.table({"word": pa.array([], pa.large_string()), "count": pa.array([], pa.int64())})
+    for texts in batches:
+        chunks = _Chunks.of(texts, settings=settings)
+        occurrences = np.bincount(chunks.codes.to_numpy(), minlength=len(chunks.tokens))
+        counts = np.repeat(occurrences, pc.list_value_length(chunks.tokens).to_numpy())
+        seen = pa.table({"word": chunks.tokens.flatten(), "count": pa.array(counts, pa.int64())})
+        counted = pa.concat_tables([counted, seen]).group_by("word").aggregate([("count", "sum")])
+        counted = counted.rename_columns(["word", "count"])
+    total = pc.sum(counted["count"]).as_py() or 0
+    usual = pc.and_(
+        pc.greater_equal(counted["count"], min_count),
+        pc.invert(pc.is_in(counted["word"], value_set=pa.array(SPECIAL_TOKENS, pa.large_string()))),
+    )
+    counted = counted.filter(usual).sort_by([("count", "descending"), ("word", "ascending")])
+    counted = counted.slice(0, max_size - len(SPECIAL_TOKENS))
+    counts = np.concatenate(([0] * len(SPECIAL_TOKENS), counted["count"].to_numpy())).astype(np.int64)
+    counts[UNKNOWN_ID] = total - counts.sum()
+    return Vocabulary(SPECIAL_TOKENS + tuple(counted["word"].to_pylist())), counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunks:
+    """Texts as references to distinct chunks.
+
+    codes : int32 array, the chunk of each occurrence in all texts; offsets : int64 array, shape (N + 1,),
+    text i owns codes[offsets[i]:offsets[i + 1]]; tokens : list of strings for each distinct chunk.
+    """
+
+    codes: pa.Int32Array
+    offsets: npt.NDArray[np.int64]
+    tokens: pa.ListArray
+
+    @classmethod
+    def of(cls, texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> _Chunks:
+        split = pc.ascii_split_whitespace(_without_markup(_valid_utf8(texts)))
+        encoded = split.flatten().dictionary_encode()
+        lengths = pc.list_value_length(split).fill_null(0).to_numpy()
+        return cls(
+            codes=encoded.indices,
+            offsets=np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
+            tokens=_tokenize_chunks(encoded.dictionary, lower_case=settings.lower_case),
+        )
+
+    def sum_by_text(self, value_by_chunk: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Sum over the chunks of each text, shape (N,)."""
+        values = value_by_chunk[self.codes.to_numpy()]
+        return np.diff(np.concatenate(([0], np.cumsum(values, dtype=np.int64)))[self.offsets])
+
+
+def _tokenize_chunks(chunks: pa.LargeStringArray, *, lower_case: bool) -> pa.ListArray:
+    if not pc.all(pc.string_is_ascii(chunks)).as_py():
+        chunks = _where(chunks, r"[^\x00-\x7f]", lambda some: pc.utf8_normalize(some, form="NFKC"))
+    chunks = _where(chunks, _UNUSUAL, lambda some: _rewrite(some, _UNUSUAL_REWRITES))
+    if lower_case:
+        chunks = pc.utf8_lower(chunks)
+    chunks = _where(chunks, _CLITIC_OR_RUN, lambda some: _rewrite(some, _CLITIC_AND_RUN_REWRITES))
+    chunks = _where(chunks, _NOT_ONE_TOKEN, lambda some: _rewrite(some, [(f"(?:{_TOKEN})", r" \0 ")]))
+    split = pc.utf8_split_whitespace(chunks)
+    # A split leaves empty strings at its ends; they are no tokens.
+    filled = pc.greater(pc.binary_length(split.flatten()), 0)
+    kept = np.concatenate(([0], np.cumsum(filled.to_numpy(zero_copy_only=False), dtype=np.int32)))
+    offsets = np.concatenate(([0], np.cumsum(pc.list_value_length(split).to_numpy())))
+    return pa.ListArray.from_arrays(kept[offsets].astype(np.int32), split.flatten().filter(filled))
+
+
+def _where(
+    texts: pa.LargeStringArray, pattern: str, change: Callable[[pa.LargeStringArray], pa.LargeStringArray]
+) -> pa.LargeStringArray:
+    """The texts with those that match the pattern changed; most rules concern a few texts only."""
+    matching = pc.match_substring_regex(texts, pattern=pattern).fill_null(False)
+    if not pc.any(matching).as_py():
+        return texts
+    return pc.replace_with_mask(texts, matching, change(texts.filter(matching)))
+
+
+def _rewrite(texts: pa.LargeStringArray, rules: Iterable[tuple[str, str]]) -> pa.LargeStringArray:
+    for pattern, replacement in rules:
+        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=replacement)
+    return texts
+
+
+def _unescape(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    # One call for all of them: they hold no NUL, so it can stand between them.
+    return pa.array(html.unescape("\0".join(texts.to_pylist())).split("\0"), pa.large_string())
+
+
+def _without_markup(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    return _where(_where(texts, _ENTITY, _unescape), "<", lambda some: _rewrite(some, [(_TAG, " ")]))
+
+
+def _valid_utf8(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """The texts as one valid large_string array without NUL, nulls kept."""
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_decode()
+    kind = texts.type
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise InputError(f"texts must be strings, not {kind}; cast the text column to string")
+    raw = texts.cast(pa.large_binary()) if not pa.types.is_null(kind) else pa.nulls(len(texts), pa.large_binary())
+    if pc.any(pc.match_substring_regex(raw, pattern=rb"\x00")).as_py():
+        raw = pc.replace_substring(raw, pattern=b"\0", replacement=b" ")
+    try:
+        return raw.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return _repaired(raw)
+
+
+def _repaired(raw: pa.LargeBinaryArray) -> pa.LargeStringArray:
+    """Decode bytes that are not all UTF-8, with U+FFFD for what is not; NUL, which they lack, separates them."""
+    whole = pa.ListArray.from_arrays([0, len(raw)], raw.cast(pa.binary()).fill_null(b""))
+    joined = pc.binary_join(whole, b"\0")[0].as_py()
+    decoded = pa.array(joined.decode("utf-8", errors="replace").split("\0"), pa.large_string())
+    return pc.if_else(raw.is_valid(), decoded, None)
