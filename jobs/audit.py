@@ -105,7 +105,8 @@ def audit_scores(
     if digest != expected:
         raise AuditError(
             f"{expected.count:,} rows went in and {digest.count:,} came out, digests {expected.as_dict()} and "
-            f"{digest.as_dict()}; the input changed during the run or rows were damaged: run again, nothing was published"
+            f"{digest.as_dict()}; the input changed during the run or rows were damaged: run again, nothing was "
+            "published"
         )
     if row["unsound"]:
         raise AuditError(f"{row['unsound']:,} rows have a score that is out of range; nothing was published")

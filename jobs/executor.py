@@ -24,6 +24,7 @@ from pyspark.accumulators import Accumulator
 from pyspark.core.broadcast import Broadcast
 
 from jobs.devices import task_device
+from jobs.schema import GROUP, TEXT
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.errors import ModelError, NonFiniteError
 from sentiment_core.scoring import Scorer
@@ -40,7 +41,9 @@ class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
         """Nothing seen."""
         return {}
 
-    def addInPlace(self, value1: dict[str, Any], value2: dict[str, Any]) -> dict[str, Any]:
+    def addInPlace(  # noqa: N802, the name that Spark calls
+        self, value1: dict[str, Any], value2: dict[str, Any]
+    ) -> dict[str, Any]:
         """Merge the reports of both, by worker."""
         for worker, report in value2.items():
             known = value1.setdefault(worker, dict(report, rows=0, tokens=0, groups=0, seconds=0.0))
@@ -62,10 +65,6 @@ class GroupScorer:
         Finds a model that this worker has already loaded.
     engine, precision, device : str
         As in the ``score`` command; device is ``auto``, ``cpu`` or ``gpu``.
-    text_column : str
-        Its name in the batches.
-    kept : tuple of str
-        Columns passed through, in the order of the output. They stay Arrow arrays, bit for bit.
     statistics : Accumulator
         Takes the worker's report.
     """
@@ -75,8 +74,6 @@ class GroupScorer:
     engine: str
     precision: str
     device: str
-    text_column: str
-    kept: tuple[str, ...]
     statistics: Accumulator[dict[str, Any]] | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -85,7 +82,7 @@ class GroupScorer:
         report: dict[str, Any] = {"rows": 0, "tokens": 0, "groups": 1, "seconds": 0.0}
         for batch in batches:
             started = time.perf_counter()
-            scored = score_batch(scorer, batch, text_column=self.text_column, kept=self.kept)
+            scored = score_batch(scorer, batch)
             report["seconds"] += time.perf_counter() - started
             report["rows"] += scored.num_rows
             report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
@@ -112,17 +109,19 @@ class GroupScorer:
         return scorer, addresses
 
 
-def score_batch(scorer: Scorer, batch: pa.RecordBatch, *, text_column: str, kept: tuple[str, ...]) -> pa.RecordBatch:
-    """Append scores to one Arrow batch.
+def score_batch(scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Replace the text and the group of an Arrow batch by scores.
+
+    Every other column passes as the Arrow array that it is, bit for bit.
 
     Returns
     -------
     RecordBatch
-        The kept columns as they came, then `jobs.schema.WORKER_FIELDS`.
+        The other columns, then `jobs.schema.WORKER_FIELDS`.
     """
-    scored = score_columns(scorer, batch[text_column])
-    arrays = [*(batch[name] for name in kept), *scored.values()]
-    return pa.RecordBatch.from_arrays(arrays, names=[*kept, *scored])
+    scored = score_columns(scorer, batch[TEXT])
+    kept = [name for name in batch.schema.names if name not in (TEXT, GROUP)]
+    return pa.RecordBatch.from_arrays([*(batch[name] for name in kept), *scored.values()], names=[*kept, *scored])
 
 
 def score_group(

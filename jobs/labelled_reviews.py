@@ -79,13 +79,15 @@ def positive_labels(labels: pa.ChunkedArray, *, positive_above: float) -> npt.ND
     if labels.null_count:
         raise InputError(f"{labels.null_count:,} labels are missing; leave those reviews out of the input")
     if pa.types.is_boolean(labels.type):
-        return labels.to_numpy().astype(bool)
+        flags: npt.NDArray[np.bool_] = labels.to_numpy().astype(np.bool_)
+        return flags
     if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type) or pa.types.is_decimal(labels.type)):
         raise InputError(f"labels must be numbers or booleans, not {labels.type}; name another --label-column")
     values = labels.cast(pa.float64()).to_numpy()
     if np.isnan(values).any():
         raise InputError(f"{np.isnan(values).sum():,} labels are NaN; leave those reviews out of the input")
-    return values > positive_above
+    positive: npt.NDArray[np.bool_] = values > positive_above
+    return positive
 
 
 def held_out_rows(

@@ -30,8 +30,9 @@ class Publication:
 
     def __init__(self, session: SparkSession, *, output: str, run_id: str) -> None:
         self._session = session
-        self._jvm: Any = session._jvm
-        self._root = self._jvm.org.apache.hadoop.fs.Path(output)
+        jvm: Any = session._jvm
+        self._jvm = jvm
+        self._root = jvm.org.apache.hadoop.fs.Path(output)
         self._fs = self._root.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
         self._staging = self._path("_staging", run_id)
         self._report = self._path("_runs", f"{run_id}.json")

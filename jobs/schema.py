@@ -17,8 +17,21 @@ from pyspark.sql import types as T
 
 from sentiment_core.errors import InputError
 
-__all__ = ["SCORE_FIELDS", "WORKER_FIELDS", "ScoreColumns", "choose_columns", "column", "parse_names", "row_hash"]
+__all__ = [
+    "GROUP",
+    "SCORE_FIELDS",
+    "TEXT",
+    "WORKER_FIELDS",
+    "ScoreColumns",
+    "choose_columns",
+    "column",
+    "parse_names",
+    "row_hash",
+]
 
+# Names on the way to the worker; the kept columns are numbered there, since Spark's grouping cannot name some.
+TEXT = "text"
+GROUP = "group"
 # What the worker appends to each row.
 WORKER_FIELDS = T.StructType(
     [

@@ -29,7 +29,7 @@ from jobs.audit import RowDigest, ScoreAudit, audit_scores, digest_columns
 from jobs.executor import GroupScorer, WorkerStatistics
 from jobs.publish import Publication
 from jobs.reading import CORRUPT_RECORD, INPUT_FORMATS, open_table, refusing_unreadable
-from jobs.schema import WORKER_FIELDS, ScoreColumns, choose_columns, column, row_hash
+from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, choose_columns, column, row_hash
 from jobs.session import spark_session
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
@@ -38,7 +38,6 @@ from sentiment_core.scoring import ENGINES, PRECISIONS
 __all__ = ["add_arguments", "run", "score_table"]
 
 _LOGGER = logging.getLogger(__name__)
-_GROUP = "__group"
 # A group is the unit of batching and of retry: large enough to sort by length, small enough to repeat.
 _ROWS_PER_GROUP = 8_000
 
@@ -120,8 +119,6 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         engine=options.engine,
         precision=options.precision,
         device=options.device,
-        text_column=source.columns.text,
-        kept=source.columns.kept,
         statistics=statistics,
     )
     scored = score_table(source.frame, columns=source.columns, scorer=scorer, groups=groups)
@@ -173,16 +170,17 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
         The kept columns, then `jobs.schema.WORKER_FIELDS`.
     """
     # A hash of the id and nothing random: a repeated task sees the same rows.
-    group = F.pmod(F.xxhash64(column(columns.id)), F.lit(groups)).cast("int").alias(_GROUP)
-    needed = [column(name) for name in dict.fromkeys((*columns.kept, columns.text))]
-    schema = T.StructType([frame.schema[name] for name in columns.kept] + WORKER_FIELDS.fields)
+    group = F.pmod(F.xxhash64(column(columns.id)), F.lit(groups)).cast("int").alias(GROUP)
+    numbered = [column(name).alias(str(index)) for index, name in enumerate(columns.kept)]
+    kept = [T.StructField(str(index), frame.schema[name].dataType) for index, name in enumerate(columns.kept)]
 
     # Spark reads the iterator form off these annotations, which it does not find on a callable object.
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return scorer(batches)
 
-    grouped = frame.select(*needed, group).repartitionById(groups, F.col(_GROUP)).groupBy(_GROUP)
-    return grouped.applyInArrow(score, schema)
+    grouped = frame.select(*numbered, column(columns.text).alias(TEXT), group).repartitionById(groups, F.col(GROUP))
+    scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + WORKER_FIELDS.fields))
+    return scored.toDF(*columns.kept, *WORKER_FIELDS.names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""SentimentNet: text pipeline, network, training, model artifact and scoring, without Spark."""

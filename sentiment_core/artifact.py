@@ -17,7 +17,8 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,8 +62,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not isinstance(value, int) or not 1 <= value <= 10_000_000:
-                raise ModelError(f"config.json: {name} must be a whole number from 1 to 10,000,000, not {value!r}")
+            largest = 100 if name == "num_layers" else 10_000_000
+            if type(value) is not int or not 1 <= value <= largest:
+                raise ModelError(f"config.json: {name} must be a whole number from 1 to {largest:,}, not {value!r}")
 
     def shapes(self, kind: Kind) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor of such a model."""
@@ -113,7 +115,8 @@ class Decision:
         scaled = self.slope * logits.astype(np.float64) + self.intercept
         # Both branches of the sigmoid only ever see exp of a negative number, which cannot overflow.
         decay = np.exp(-np.abs(scaled))
-        return np.where(scaled >= 0, 1.0, decay) / (1.0 + decay)
+        probability: npt.NDArray[np.float64] = np.where(scaled >= 0, 1.0, decay) / (1.0 + decay)
+        return probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +228,10 @@ def save_model(model: Model, directory: Path | str) -> None:
         If the path exists and is something else than a model directory.
     """
     target = Path(directory)
-    if target.exists() and not (target / DIGESTS).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} exists and is not a model; name a new directory")
+    if target.exists():
+        found = {entry.name for entry in target.iterdir()} if target.is_dir() else {target.name}
+        if found and not {DIGESTS} <= found <= MAX_BYTES.keys():
+            raise UsageError(f"{target} exists and is not a model; name a new directory")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.new")
     outgoing = target.with_name(f".{target.name}.old")
@@ -258,8 +263,11 @@ def load_model(directory: Path | str, *, kind: Kind = "sentiment") -> Model:
     for entry in entries:
         if entry.is_symlink() or not entry.is_file():
             raise ModelError(f"{entry.name}: is not a regular file; copy the model, do not link it")
-        _check_size(entry.name, entry.stat().st_size)
-        files[entry.name] = entry.read_bytes()
+        try:
+            _check_size(entry.name, entry.stat().st_size)
+            files[entry.name] = entry.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{entry}: cannot be read ({error.strerror}); check disk and permissions") from error
     model = _from_files(files)
     if model.kind != kind:
         raise ModelError(f"{root}: is a {model.kind} artifact, but a {kind} artifact is needed here")
@@ -268,7 +276,7 @@ def load_model(directory: Path | str, *, kind: Kind = "sentiment") -> Model:
 
 def _from_files(files: Mapping[str, bytes]) -> Model:
     _check_digests(files)
-    try:
+    with _fault_in("config.json"):
         config = json.loads(files["config.json"])
         version = config["format_version"]
         if version != FORMAT_VERSION:
@@ -278,28 +286,43 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
             )
         if config["kind"] not in ("sentiment", "language_model"):
             raise ModelError(f"config.json: unknown kind {config['kind']!r}")
+        architecture = Architecture(**config["architecture"])
+        settings = TextSettings(**config["text"])
+        decision = Decision(**config["decision"])
+        provenance = dict(config["provenance"].items())
+    with _fault_in("metrics.json"):
+        metrics = dict(json.loads(files["metrics.json"]).items())
+    with _fault_in("vocabulary.txt"):
+        vocabulary = Vocabulary(tuple(files["vocabulary.txt"].decode().split("\n")[:-1]))
+    with _fault_in("README.md"):
+        card = files["README.md"].decode()
+    with _fault_in("weights.safetensors"):
         weights = safetensors.numpy.load(files["weights.safetensors"])
-        model = Model(
-            kind=config["kind"],
-            architecture=Architecture(**config["architecture"]),
-            text=TextPipeline(
-                settings=TextSettings(**config["text"]),
-                vocabulary=Vocabulary(tuple(files["vocabulary.txt"].decode().split("\n")[:-1])),
-            ),
-            weights=weights,
-            decision=Decision(**config["decision"]),
-            metrics=json.loads(files["metrics.json"]),
-            provenance=config["provenance"],
-            card=files["README.md"].decode(),
-        )
-    except SafetensorError as error:
-        raise ModelError(f"weights.safetensors: {error}") from error
-    except (UsageError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise ModelError(f"config.json: not a valid model configuration ({error})") from error
+    model = Model(
+        kind=config["kind"],
+        architecture=architecture,
+        text=TextPipeline(settings=settings, vocabulary=vocabulary),
+        weights=weights,
+        decision=decision,
+        metrics=metrics,
+        provenance=provenance,
+        card=card,
+    )
     found = weights["embedding.weight"].dtype.name
     if config.get("dtype") != found:
         raise ModelError(f"weights.safetensors: the tensors are {found}, config.json says {config.get('dtype')}")
+    # The files as they came, not written anew: the name of a model does not depend on the libraries' versions.
+    vars(model)["files"] = {name: files[name] for name in MAX_BYTES}
     return model
+
+
+@contextmanager
+def _fault_in(name: str) -> Iterator[None]:
+    """Blame the file for whatever its content makes the parsers raise."""
+    try:
+        yield
+    except (SafetensorError, UsageError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ModelError(f"{name}: is not as a model has it ({error}); copy or train the model again") from error
 
 
 def _check_names(names: list[str], where: str) -> None:

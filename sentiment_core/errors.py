@@ -45,7 +45,7 @@ class AuditError(SentimentError):
     exit_code = 4
 
 
-class EnvironmentFault(SentimentError):
+class EnvironmentFault(SentimentError):  # noqa: N818, EnvironmentError is a builtin
     """The machine lacks something that was asked for: a GPU, Java, a package."""
 
     exit_code = 6

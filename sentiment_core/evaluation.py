@@ -115,7 +115,9 @@ def fit_platt(labels: Labels, logits: Floats) -> tuple[float, float]:
 
 
 def choose_calibration(labels: Labels, logits: Floats, *, n_folds: int = 5) -> tuple[str, float, float]:
-    """The calibration of lowest cross-validated log loss: ``none``, ``temperature`` or ``platt``.
+    """The calibration of lower cross-validated log loss: ``temperature`` or ``platt``.
+
+    If both would turn the logits round, the logits say nothing about the labels, and the method is ``none``.
 
     Returns
     -------
@@ -124,7 +126,6 @@ def choose_calibration(labels: Labels, logits: Floats, *, n_folds: int = 5) -> t
         Fitted on all rows; slope is positive.
     """
     methods: dict[str, Callable[[Labels, Floats], tuple[float, float]]] = {
-        "none": lambda _labels, _logits: (1.0, 0.0),
         "temperature": fit_temperature,
         "platt": fit_platt,
     }
@@ -132,12 +133,14 @@ def choose_calibration(labels: Labels, logits: Floats, *, n_folds: int = 5) -> t
     losses = {}
     for name, fit in methods.items():
         loss = 0.0
-        for fold in range(n_folds):
+        for fold in np.unique(folds):
             inside = folds != fold
             slope, intercept = fit(labels[inside], logits[inside])
             loss += _log_loss(labels[~inside], _sigmoid(slope * logits[~inside] + intercept)) * (~inside).sum()
-        losses[name] = loss if slope > 0 else np.inf
+        losses[name] = loss if fit(labels, logits)[0] > 0 else np.inf
     method = min(losses, key=lambda name: losses[name])
+    if not np.isfinite(losses[method]):
+        return "none", 1.0, 0.0
     slope, intercept = methods[method](labels, logits)
     return method, slope, intercept
 
@@ -194,7 +197,8 @@ def _log_loss(labels: Labels, probabilities: Floats) -> float:
 
 def _sigmoid(values: Floats) -> Floats:
     decay = np.exp(-np.abs(values))
-    return np.where(values >= 0, 1.0, decay) / (1.0 + decay)
+    probabilities: Floats = np.where(values >= 0, 1.0, decay) / (1.0 + decay)
+    return probabilities
 
 
 def _fit(labels: Labels, features: Floats) -> list[float]:

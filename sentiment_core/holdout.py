@@ -36,11 +36,17 @@ def held_out_mask(keys: pa.Array | pa.ChunkedArray, *, fraction: float = 0.1) ->
         raise UsageError(f"the held-out fraction must be from 0 to below 1, not {fraction}")
     if isinstance(keys, pa.ChunkedArray):
         keys = keys.combine_chunks()
+    if pa.types.is_dictionary(keys.type):
+        keys = keys.dictionary_decode()
+    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type):
+        keys = keys.cast(pa.large_binary())  # a key that is not UTF-8 is a key like others
     encoded = keys.dictionary_encode(null_encoding="encode")
     limit = int(fraction * 2**64)
-    marked = [_hash(key) < limit for key in encoded.dictionary.to_pylist()]
-    return np.array(marked, dtype=bool)[encoded.indices.to_numpy()]
+    marked = np.array([_hash(key) < limit for key in encoded.dictionary.to_pylist()], dtype=np.bool_)
+    rows: npt.NDArray[np.bool_] = marked[encoded.indices.to_numpy()]
+    return rows
 
 
 def _hash(key: object) -> int:
-    return int.from_bytes(hashlib.blake2b(str(key).encode(), digest_size=8).digest(), "big")
+    content = key if isinstance(key, bytes) else str(key).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

@@ -27,13 +27,15 @@ from mxnet.gluon import nn
 from sentiment_core.artifact import Architecture, Model
 from sentiment_core.errors import InputError, UsageError
 from sentiment_core.network import LSTMEncoder, encoder_parameters, read_weights, write_weights
-from sentiment_core.optimization import Adam, Checkpoint, Schedule, load_checkpoint, save_checkpoint
+from sentiment_core.optimization import Adam, Checkpoint, Schedule, data_digest, load_checkpoint, save_checkpoint
 from sentiment_core.text import END_ID, TextPipeline, TextSettings, build_vocabulary
 
 __all__ = ["PretrainSettings", "pretrain"]
 
 _LOGGER = logging.getLogger(__name__)
 _WHOLE_TEXT = 100_000
+# Perplexity is measured on lanes side by side, in windows of this many steps.
+_MEASURED_LANES, _MEASURED_STEPS = 16, 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,11 @@ def pretrain(
         raise InputError(
             f"{len(data.token_ids):,} tokens are too few for one step of {settings.batch_size} x "
             f"{settings.bptt} tokens; give more reviews or a smaller --batch-size"
+        )
+    if len(measured.token_ids) // _MEASURED_LANES <= _MEASURED_STEPS:
+        raise InputError(
+            f"{len(measured.token_ids):,} held-out tokens are too few to measure, "
+            f"{_MEASURED_LANES * (_MEASURED_STEPS + 1)} are needed; hold out a larger --validation-fraction"
         )
     _LOGGER.info(
         "%s reviews, %s tokens, %s words; %s steps an epoch",
@@ -202,6 +209,7 @@ class _Run:
         self.device = device
         self.architecture = architecture
         self.history: list[dict[str, float]] = []
+        self.data_sha256 = ""
         mx.random.seed(settings.seed)
         np.random.seed(settings.seed)  # MXNet's initialisers draw from NumPy's global generator
         self.embedding = nn.Embedding(architecture.vocab_size, architecture.embed_size, sparse_grad=True)
@@ -233,6 +241,7 @@ class _Run:
         self, data: _Corpus, measured: _Corpus, *, steps_per_epoch: int, checkpoint_path: Path, resume: bool
     ) -> None:
         settings = self.settings
+        self.data_sha256 = data_digest(data.token_ids, data.offsets, measured.token_ids)
         total_steps = steps_per_epoch * settings.epochs
         schedule = Schedule(
             peak=settings.learning_rate, total_steps=total_steps, warmup_fraction=settings.warmup_fraction
@@ -308,28 +317,32 @@ class _Run:
         return value, [state.detach() for state in states]
 
     def perplexity(self, measured: _Corpus, *, max_tokens: int = 200_000) -> float:
-        """Perplexity per token over the whole vocabulary; NaN when there is nothing to measure."""
-        lanes = measured.lanes(16, order=np.arange(len(measured.offsets) - 1))[: max_tokens // 16].astype(np.int32)
-        states = self.encoder.begin_state(16, self.device)
+        """Perplexity per token over the whole vocabulary."""
+        lanes = measured.lanes(_MEASURED_LANES, order=np.arange(len(measured.offsets) - 1))
+        lanes = lanes[: max_tokens // _MEASURED_LANES].astype(np.int32)
+        states = self.encoder.begin_state(_MEASURED_LANES, self.device)
         total, count = 0.0, 0
         weight, bias = self.embedding.weight.data(), self.bias.data()
-        for start in range(0, len(lanes) - 1, 50):
-            window = lanes[start : start + 51]
-            if len(window) < 51:  # the encoder keeps to one shape
-                break
+        for start in range(0, len(lanes) - _MEASURED_STEPS, _MEASURED_STEPS):  # the encoder keeps to one shape
+            window = lanes[start : start + _MEASURED_STEPS + 1]
             embedded = self.embedding(mx.nd.array(window[:-1], ctx=self.device, dtype=np.int32))
             hidden, *states = self.encoder(embedded, *states)
             logits = mx.nd.dot(hidden.reshape((-1, hidden.shape[2])), weight, transpose_b=True) + bias
             targets = mx.nd.array(window[1:].reshape(-1), ctx=self.device)
             total -= float(mx.nd.pick(mx.nd.log_softmax(logits, axis=1), targets, axis=1).sum().asscalar())
             count += window[1:].size
-        return math.exp(total / count) if count else math.nan
+        return math.exp(total / count)
 
     def _save(self, path: Path, *, step: int, states: list[mx.nd.NDArray]) -> None:
         arrays = {f"weights/{name}": array for name, array in self.weights().items()}
         arrays |= {f"adam/{name}": array for name, array in self.optimizer.arrays().items()}
         arrays |= {f"states/{index}": state.asnumpy() for index, state in enumerate(states)}
-        progress = {"step": step, "history": self.history, "settings": asdict(self.settings)}
+        progress = {
+            "step": step,
+            "history": self.history,
+            "settings": asdict(self.settings),
+            "data_sha256": self.data_sha256,
+        }
         save_checkpoint(Checkpoint(arrays=arrays, progress=progress), path)
 
     def _resume(self, path: Path) -> tuple[int, list[mx.nd.NDArray]]:
@@ -337,7 +350,7 @@ class _Run:
         if checkpoint.progress["settings"] != asdict(self.settings):
             raise InputError(f"{path}: belongs to a run with other settings; repeat its options or start anew")
         weights = checkpoint.part("weights")
-        if weights["embedding.weight"].shape[0] != self.architecture.vocab_size:
+        if checkpoint.progress.get("data_sha256") != self.data_sha256:
             raise InputError(f"{path}: belongs to a run on other reviews; repeat its inputs or start anew")
         write_weights(self.parameters, weights)
         step = int(checkpoint.progress["step"])

@@ -6,6 +6,7 @@ checkpoint is one safetensors file: written under another name, flushed, then re
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -22,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from sentiment_core.errors import InputError
 
-__all__ = ["Adam", "Checkpoint", "Schedule", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Adam", "Checkpoint", "Schedule", "data_digest", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,15 @@ class Checkpoint:
         }
 
 
+def data_digest(*arrays: npt.NDArray[Any]) -> str:
+    """SHA-256 of arrays: tells whether a checkpoint belongs to a run on the same data."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Replace the checkpoint at ``path``; a kill or a full disk leaves the old one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +159,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
             return Checkpoint(arrays=arrays, progress=json.loads(file.metadata()["progress"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
         raise InputError(f"{path}: no checkpoint to resume from ({error}); start without --resume") from error

@@ -129,7 +129,11 @@ class Scorer:
             If the engine returned NaN or infinity; names the positions.
         """
         if not isinstance(texts, pa.Array | pa.ChunkedArray):
-            texts = pa.array(texts, pa.large_string())
+            try:
+                texts = pa.array(texts, pa.large_string())
+            except UnicodeEncodeError:  # lone surrogates; as bytes, the text pipeline repairs them
+                texts = [text if text is None else text.encode(errors="surrogatepass") for text in texts]
+                texts = pa.array(texts, pa.large_binary())
         encoded = self.model.text.encode(texts)
         logits = self._logits(encoded)
         empty = encoded.valid_length == 0

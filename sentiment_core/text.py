@@ -9,8 +9,9 @@ Policy, in the order in which it is applied:
 - NULL, empty and white-space-only texts have no tokens.
 - Bytes that are not UTF-8 and NUL become replacement characters and spaces; nothing raises.
 - HTML entities are decoded once, HTML tags become spaces.
-- NFKC; format characters (zero-width, bidi marks, soft hyphens), variation selectors, skin tones and the
-  keycap mark are dropped; other control characters are spaces; typographic quotes and dashes become ASCII.
+- NFKD (an accent is a mark of its own, inside its word); format characters (zero-width, bidi marks, soft
+  hyphens), variation selectors, skin tones and the keycap mark are dropped; other control characters are
+  spaces; typographic quotes and dashes become ASCII.
 - Lower case (a setting). ``don't`` is ``do n't``, ``it's`` is ``it 's``. ``10/10`` and ``7.5`` are one token.
 - Each other mark is a token of its own, runs of ``! ? . - *`` at most two (dots: ``...``); ``:)`` and ``:(``
   stay whole; an emoji is one token, a sequence of joined emoji one token per person or thing, a flag one.
@@ -57,9 +58,9 @@ _TAG = (
 # look-around: whatever needs context is put between spaces first.
 _UNUSUAL = r"[^\x21-\x5f\x61-\x7e]|''"
 _UNUSUAL_REWRITES = (
-    (r"[\p{Cf}\x{FE00}-\x{FE0F}\x{20E3}\x{1F3FB}-\x{1F3FF}]+", ""),
+    (r"[\p{Cf}\x{180B}-\x{180F}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}\x{20E3}\x{1F3FB}-\x{1F3FF}]+", ""),
     (r"[\p{Cc}\x{FFFD}]+", " "),
-    (r"[’‘‛ʼ´`′]", "'"),
+    (r"[’‘‛ʼ`′]", "'"),
     (r"[“”„‟«»″]|''", '"'),
     (r"—|―", "--"),
     (r"[‐‑‒–−]", "-"),
@@ -74,8 +75,8 @@ _CLITIC_AND_RUN_REWRITES = (
     (r"-{2,}", " -- "),
     (r"\*{2,}", " ** "),
 )
-_NOT_ONE_TOKEN = r"[^a-z]"
-_TOKEN = (
+_NOT_ONE_WORD = r"[^a-z]"
+_TOKEN_RULE = (
     r"(?i:\bn't\b|'(?:s|re|ve|ll|d|m)\b)"
     r"|[0-9]+(?:[.,/][0-9]+)+"
     r"|[\pL\pM\pN_]+(?:'\pL+)*"
@@ -102,8 +103,10 @@ class TextSettings:
     max_tokens: int = 500
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_tokens <= 100_000:
-            raise UsageError(f"max_tokens must be between 1 and 100,000, not {self.max_tokens}")
+        if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= 100_000:
+            raise UsageError(f"max_tokens must be a whole number from 1 to 100,000, not {self.max_tokens!r}")
+        if not isinstance(self.lower_case, bool):
+            raise UsageError(f"lower_case must be true or false, not {self.lower_case!r}")
 
 
 @dataclass(frozen=True)
@@ -120,13 +123,13 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS:
-            raise ModelError(f"a vocabulary begins with {', '.join(SPECIAL_TOKENS)}, not {self.words[:4]!r}")
+            raise ModelError(f"vocabulary.txt: must begin with {', '.join(SPECIAL_TOKENS)}, not {self.words[:4]!r}")
         if len(set(self.words)) != len(self.words):
             repeated = next(word for word in self.words if self.words.count(word) > 1)
-            raise ModelError(f"the vocabulary holds the word {repeated!r} more than once")
+            raise ModelError(f"vocabulary.txt: holds the word {repeated!r} more than once")
         for word in self.words:
             if not word or word.split() != [word]:
-                raise ModelError(f"the vocabulary holds {word!r}; a word is not empty and has no white space")
+                raise ModelError(f"vocabulary.txt: holds {word!r}; a word is not empty and has no white space")
 
     def __len__(self) -> int:
         return len(self.words)
@@ -309,12 +312,12 @@ class _Chunks:
 
 def _tokenize_chunks(chunks: pa.LargeStringArray, *, lower_case: bool) -> pa.ListArray:
     if not pc.all(pc.string_is_ascii(chunks)).as_py():
-        chunks = _where(chunks, r"[^\x00-\x7f]", lambda some: pc.utf8_normalize(some, form="NFKC"))
+        chunks = _where(chunks, r"[^\x00-\x7f]", _normalize)
     chunks = _where(chunks, _UNUSUAL, lambda some: _rewrite(some, _UNUSUAL_REWRITES))
     if lower_case:
         chunks = pc.utf8_lower(chunks)
     chunks = _where(chunks, _CLITIC_OR_RUN, lambda some: _rewrite(some, _CLITIC_AND_RUN_REWRITES))
-    chunks = _where(chunks, _NOT_ONE_TOKEN, lambda some: _rewrite(some, [(f"(?:{_TOKEN})", r" \0 ")]))
+    chunks = _where(chunks, _NOT_ONE_WORD, lambda some: _rewrite(some, [(f"(?:{_TOKEN_RULE})", r" \0 ")]))
     split = pc.utf8_split_whitespace(chunks)
     # A split leaves empty strings at its ends; they are no tokens.
     filled = pc.greater(pc.binary_length(split.flatten()), 0)
@@ -331,6 +334,13 @@ def _where(
     if not pc.any(matching).as_py():
         return texts
     return pc.replace_with_mask(texts, matching, change(texts.filter(matching)))
+
+
+def _normalize(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    # The acute accent that people type for an apostrophe, before it is decomposed into a space and a mark.
+    texts = pc.replace_substring(texts, pattern="´", replacement="'")
+    # Not NFKC: up to Arrow 25 it comes back decomposed (apache/arrow#51225), later ones would give other words.
+    return pc.utf8_normalize(texts, form="NFKD")
 
 
 def _rewrite(texts: pa.LargeStringArray, rules: Iterable[tuple[str, str]]) -> pa.LargeStringArray:

@@ -28,7 +28,7 @@ from sentiment_core.evaluation import (
     neutral_band,
 )
 from sentiment_core.network import SentimentNet, read_weights, sentiment_parameters, write_weights
-from sentiment_core.optimization import Adam, Checkpoint, Schedule, load_checkpoint, save_checkpoint
+from sentiment_core.optimization import Adam, Checkpoint, Schedule, data_digest, load_checkpoint, save_checkpoint
 from sentiment_core.text import PADDING_ID, EncodedTexts, TextPipeline, TextSettings, build_vocabulary
 
 with warnings.catch_warnings():
@@ -148,8 +148,12 @@ def train(
     method, slope, intercept = choose_calibration(validation_part.positive, logits)
     probabilities = Decision(slope=slope, intercept=intercept).probability(logits)
     negative_below, positive_from = neutral_band(validation_part.positive, probabilities)
+    outside = (probabilities < negative_below) | (probabilities >= positive_from)
+    right = (probabilities >= 0.5) == validation_part.positive
     metrics = {
         "validation": evaluate_probabilities(validation_part.positive, probabilities).as_dict(),
+        "labelled_share": float(outside.mean()),
+        "labels_right": float(np.count_nonzero(right & outside) / max(1, np.count_nonzero(outside))),
         "calibration_table": calibration_table(validation_part.positive, probabilities),
         "history": run.history,
     }
@@ -248,9 +252,17 @@ class _Run:
         self.best_loss = math.inf
         self.best_weights: dict[str, npt.NDArray[Any]] = {}
         self.best_logits: npt.NDArray[Any] = np.empty(0, np.float32)
+        self.data_sha256 = ""
 
     def train(self, data: _Part, validation: _Part, *, checkpoint_path: Path, resume: bool) -> None:
         settings = self.settings
+        self.data_sha256 = data_digest(
+            *(
+                array
+                for part in (data, validation)
+                for array in (part.encoded.token_ids, part.encoded.offsets, part.positive)
+            )
+        )
         steps_per_epoch = len(data.sampler(settings=settings, shuffle=False))
         total_steps = steps_per_epoch * settings.epochs
         schedule = Schedule(
@@ -361,7 +373,12 @@ class _Run:
         arrays |= {f"average/{name}": array.asnumpy() for name, array in self.average.items()}
         arrays |= {f"best/{name}": array for name, array in self.best_weights.items()}
         arrays["best_logits"] = self.best_logits
-        progress = {"step": step, "history": self.history, "settings": asdict(self.settings)}
+        progress = {
+            "step": step,
+            "history": self.history,
+            "settings": asdict(self.settings),
+            "data_sha256": self.data_sha256,
+        }
         save_checkpoint(Checkpoint(arrays=arrays, progress=progress), path)
 
     def _resume(self, path: Path) -> int:
@@ -369,7 +386,9 @@ class _Run:
         if checkpoint.progress["settings"] != asdict(self.settings):
             raise InputError(f"{path}: belongs to a run with other settings; repeat its options or start anew")
         weights = checkpoint.part("weights")
-        if any(weights[name].shape != parameter.shape for name, parameter in self.parameters.items()):
+        if checkpoint.progress.get("data_sha256") != self.data_sha256 or any(
+            weights[name].shape != parameter.shape for name, parameter in self.parameters.items()
+        ):
             raise InputError(f"{path}: belongs to a run on other reviews; repeat its input or start anew")
         write_weights(self.parameters, weights)
         step = int(checkpoint.progress["step"])
@@ -401,13 +420,15 @@ Word embedding, LSTM layers, masked mean pooling over time, one sigmoid output; 
 | {validation["log_loss"]:.4f} | {validation["brier"]:.4f} | {validation["ece"]:.4f} |
 
 The epoch of lowest validation loss was kept, and the probabilities were calibrated on the same reviews
-(method `{decision.method}`: slope {decision.slope:.4f}, intercept {decision.intercept:.4f}, chosen by 5-fold cross-validated
-log loss), so the calibration error is a little optimistic.
+(method `{decision.method}`, slope {decision.slope:.4f}, intercept {decision.intercept:.4f}; `temperature` or `platt`
+is chosen by 5-fold cross-validated log loss), so the calibration error is a little optimistic.
 
 ## Labels
 
-`negative` below {decision.negative_below}, `positive` from {decision.positive_from} on, `neutral` between: the narrowest band around
-0.5 outside which at least 95 % of the held-out labels were right.
+`negative` below {decision.negative_below}, `positive` from {decision.positive_from} on, `neutral` between: the
+narrowest band around 0.5, at most 0.2 to 0.8, that makes 95 % of the labels outside it right. On the held-out reviews
+{metrics["labels_right"]:.1%} of the labels outside it were right, and {metrics["labelled_share"]:.1%} of the reviews
+were outside it.
 
 ## Recipe
 

@@ -1,0 +1,1 @@
+"""One module an engine: padded token batches -> logits."""

@@ -43,7 +43,8 @@ class MXNetEngine:
             mx.nd.zeros((1,), ctx=self._context).wait_to_read()
         except mx.MXNetError as error:
             raise EnvironmentFault(
-                f"MXNet cannot use GPU {gpu}: {str(error).splitlines()[-1]}; install a CUDA build of MXNet or use --device cpu"
+                f"MXNet cannot use GPU {gpu}: {str(error).splitlines()[-1]}; install a CUDA build of MXNet or "
+                "use --device cpu"
             ) from error
         self._net = SentimentNet(model.architecture)
         self._net.initialize(ctx=self._context)

@@ -41,9 +41,7 @@ LOOKS_LIKE: dict[str, Callable[[str | None], object]] = {
     "french": lambda text: text and "« " in text,
     "german": lambda text: text and ("„" in text or "\u201a" in text),
     "chinese": lambda text: text and re.search("[\u4e00-\u9fff]", text) and "。" in text,
-    "arabic": lambda text: (
-        text and re.search("[\u0600-\u06ff]", text) and re.search("[\u200e\u202c\u2069]", text)
-    ),
+    "arabic": lambda text: text and re.search("[\u0600-\u06ff]", text) and re.search("[\u200e\u202c\u2069]", text),
     "greek": lambda text: text and re.search("[\u037e\u0387]", text),
     "control": lambda text: text and re.search("[\x00-\x08\x7f]", text),
     "unknown": lambda text: text and re.search("Zorblat|Xqzt|Brundle", text),
@@ -68,9 +66,7 @@ def plain_rows() -> list[dict[str, Any]]:
 
 
 def mean_stars(rows: list[dict[str, Any]], slug: str, first: date, last: date) -> float:
-    return mean(
-        float(r["stars"]) for r in rows if r["product_id"] == slug and first <= r["review_date"] <= last
-    )
+    return mean(float(r["stars"]) for r in rows if r["product_id"] == slug and first <= r["review_date"] <= last)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

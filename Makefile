@@ -1,0 +1,56 @@
+# `make` alone lists the targets. `make demo` and `make test` set up what is missing first.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -o pipefail -ec
+.PHONY: help setup demo test check lock clean
+
+bin := .venv/bin
+uv := build/uv/bin/uv
+uv_version := 0.13.9
+compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/runtime-is-ready ## make .venv with all that jobs need (PYTHON=... names a Python 3.11)
+	@:
+
+.venv/runtime-is-ready: setup.sh pyproject.toml requirements.lock
+	@./setup.sh
+
+.venv/dev-is-ready: setup.sh pyproject.toml requirements.lock requirements-dev.lock
+	@./setup.sh dev
+
+demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark and show some
+	@$(bin)/python -m jobs.sample_reviews build/demo/reviews.parquet
+	@./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
+	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 2>&1 >build/demo/report.json \
+	  | grep --line-buffered -v 'Using incubator modules' >&2  # Java says it on each start, and nothing turns it off
+	@$(bin)/python -m jobs.show_scores build/demo/scores --report build/demo/report.json
+
+test: .venv/dev-is-ready ## run the tests (ARGS="-k text" for some of them)
+	@$(bin)/pytest $(ARGS)
+
+check: .venv/dev-is-ready ## check lint, format, types and import rules
+	@$(bin)/ruff check
+	@$(bin)/ruff format --check
+	@$(bin)/mypy
+	@$(bin)/lint-imports --no-logo
+
+# In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
+# away from where it has no wheel. Pins stay as they are unless ARGS say otherwise.
+lock: $(uv) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for the newest versions)
+	@$(compile) pyproject.toml --group build --output-file requirements.lock $(ARGS)
+	@$(compile) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+
+$(uv): Makefile
+	@python3 -m venv build/uv
+	@build/uv/bin/pip install --quiet uv==$(uv_version)
+	@touch $@
+
+clean: ## remove all that these targets made
+	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache ./*.egg-info \
+	  spark-warehouse metastore_db derby.log
+	@find jobs sentiment_core tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Set this clone up: ./setup.sh [dev]. Repeat it at will; make calls it when a file that it depends on has changed.
+#
+# Needs Python 3.11 (PYTHON=... names one) and Java 17 or newer. Fills .venv from the hash-pinned lock files; `dev` adds
+# what tests and checks need. On Debian and Ubuntu it installs missing system packages for root; for anyone else, and
+# on other systems, it names the command. Exit code 6: this machine lacks something, and the last line is the cure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+venv=.venv/bin/python
+oldest_java=17
+
+say() { echo "setup: $*" >&2; }
+fail() { say "failed: $*"; exit 6; }
+has() { command -v "$1" >/dev/null 2>&1; }
+is_python_311() { "$1" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null; }
+
+find_python() {
+  local candidate cure="install it or name it: PYTHON=/path/to/python3.11 make setup"
+  for candidate in "${PYTHON:-python3.11}" "${PYTHON:-python3}"; do
+    ! is_python_311 "$candidate" || { echo "$candidate"; return; }
+  done
+  [ -z "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not Python 3.11; $cure"
+  fail "there is no Python 3.11 on PATH (the only version that MXNet and this Spark share); $cure"
+}
+
+is_new_java() {
+  local version
+  version=$("$1" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p') || true # macOS has a java that only complains
+  [ "${version:-0}" -ge "$oldest_java" ]
+}
+
+has_library() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
+
+# What this machine lacks, by Debian's names.
+missing_packages() {
+  if [ -n "${JAVA_HOME:-}" ]; then
+    # Spark starts this Java whatever is on PATH, so that installing another would not help.
+    is_new_java "$JAVA_HOME/bin/java" \
+      || fail "JAVA_HOME=$JAVA_HOME has no Java $oldest_java or newer; unset it, or set it to one that has"
+  elif ! is_new_java java; then
+    java_package
+  fi
+  [ "$python" = "$venv" ] || "$python" -c 'import ensurepip' 2>/dev/null || echo python3.11-venv
+  [ "$(uname -sm)" = "Linux x86_64" ] || return 0 # elsewhere MXNet, which needs the libraries, has no wheel
+  has_library libgomp.so.1 || echo libgomp1
+  has_library libquadmath.so.0 || echo libquadmath0
+}
+
+# Each release of Debian and Ubuntu has some of these.
+java_package() {
+  local version
+  for version in 17 21 25; do
+    ! apt-cache policy "openjdk-$version-jre-headless" 2>/dev/null | grep 'Candidate: [0-9]' >/dev/null \
+      || { echo "openjdk-$version-jre-headless"; return; }
+  done
+  echo openjdk-17-jre-headless
+}
+
+install_missing() {
+  missing=$(missing_packages | xargs)
+  [ -n "$missing" ] || return 0
+  local lacks="this machine lacks $missing"
+  if has apt-get && [ "$(id -u)" = 0 ]; then
+    say "installing $missing"
+    apt-get update -qq >/dev/null || fail "$lacks, and \`apt-get update\` failed; install them and run this again"
+    missing=$(missing_packages | xargs) # only now apt knows its versions of Java
+    # shellcheck disable=SC2086 # one word a package
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null \
+      || fail "$lacks, and apt-get could not install that; see above, then run this again"
+    missing=$(missing_packages | xargs)
+    [ -z "$missing" ] || fail "$missing is installed but not found; look at PATH, then run this again"
+  elif has apt-get; then
+    fail "$lacks; run: sudo apt-get update && sudo apt-get install -y $missing"
+  elif has dnf; then
+    fail "$lacks or the like; run: sudo dnf install -y java-21-openjdk-headless libgomp libquadmath"
+  elif has brew; then
+    fail "$lacks or the like; run: brew install openjdk@21 && export JAVA_HOME=\$(brew --prefix openjdk@21)"
+  else
+    fail "$lacks or the like; install them and run this again"
+  fi
+}
+
+pip_install() { "$venv" -m pip --disable-pip-version-check --no-input install --quiet --quiet "$@"; }
+
+python=$venv
+if ! is_python_311 "$venv" || ! "$venv" -c 'import pip' 2>/dev/null; then
+  python=$(find_python)
+fi
+install_missing
+[ "$python" = "$venv" ] || "$python" -m venv --clear .venv
+
+# gluonnlp and pyspark are built from source: with the locked setuptools and wheel, so that nothing unpinned is fetched.
+say "installing the locked packages into .venv (600 MB and some minutes the first time)"
+awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' requirements.lock >.venv/build-tools.lock
+pip_install --require-hashes --no-deps -r .venv/build-tools.lock
+pip_install --require-hashes --no-build-isolation -r requirements.lock
+pip_install --no-deps --no-build-isolation --editable .
+touch .venv/runtime-is-ready
+if [ "${1:-}" = dev ]; then
+  pip_install --require-hashes -r requirements-dev.lock
+  touch .venv/dev-is-ready
+fi
+say "done"
