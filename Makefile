@@ -34,10 +34,8 @@ test: .venv/dev-is-ready ## run the tests (ARGS="-k text" for some of them)
 	@$(bin)/pytest $(ARGS)
 
 check: .venv/dev-is-ready ## check lint, format, types and import rules
-	@$(bin)/ruff check
-	@$(bin)/ruff format --check
-	@$(bin)/mypy
-	@$(bin)/lint-imports --no-logo
+	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \
+	  $(bin)/$$tool || failed=1; done; exit $$failed
 
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
 # away from where it has no wheel. Pins stay as they are unless ARGS say otherwise.

@@ -49,35 +49,32 @@ missing_packages() {
 
 # Each release of Debian and Ubuntu has some of these.
 java_package() {
-  local version
-  for version in 17 21 25; do
-    ! apt-cache policy "openjdk-$version-jre-headless" 2>/dev/null | grep 'Candidate: [0-9]' >/dev/null \
-      || { echo "openjdk-$version-jre-headless"; return; }
+  local name
+  for name in openjdk-{17,21,25}-jre-headless; do
+    ! apt-cache policy "$name" 2>/dev/null | grep 'Candidate: [0-9]' >/dev/null || { echo "$name"; return; }
   done
   echo openjdk-17-jre-headless
 }
 
 install_missing() {
-  missing=$(missing_packages | xargs)
+  missing=$(missing_packages | paste -sd ' ' -)
   [ -n "$missing" ] || return 0
   local lacks="this machine lacks $missing"
   if has apt-get && [ "$(id -u)" = 0 ]; then
     say "installing $missing"
-    apt-get update -qq >/dev/null || fail "$lacks, and \`apt-get update\` failed; install them and run this again"
-    missing=$(missing_packages | xargs) # only now apt knows its versions of Java
+    # Asked again, because apt knows only now which Java it has.
     # shellcheck disable=SC2086 # one word a package
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null \
-      || fail "$lacks, and apt-get could not install that; see above, then run this again"
-    missing=$(missing_packages | xargs)
-    [ -z "$missing" ] || fail "$missing is installed but not found; look at PATH, then run this again"
+    { apt-get update -qq && missing=$(missing_packages | paste -sd ' ' -) \
+      && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing; } >/dev/null \
+      || fail "$lacks, and apt-get failed (see above); install that and run this again"
+    missing=$(missing_packages)
+    [ -z "$missing" ] || fail "$lacks, although apt-get installed it; look at PATH and run this again"
   elif has apt-get; then
     fail "$lacks; run: sudo apt-get update && sudo apt-get install -y $missing"
-  elif has dnf; then
-    fail "$lacks or the like; run: sudo dnf install -y java-21-openjdk-headless libgomp libquadmath"
   elif has brew; then
-    fail "$lacks or the like; run: brew install openjdk@21 && export JAVA_HOME=\$(brew --prefix openjdk@21)"
+    fail "there is no Java; run: brew install openjdk@21 && export JAVA_HOME=\$(brew --prefix openjdk@21)"
   else
-    fail "$lacks or the like; install them and run this again"
+    fail "$lacks (Debian's names); install that and run this again"
   fi
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.labelled_reviews import add_label_arguments, held_out_rows, positive_labels, read_table
+from jobs.labelled_reviews import add_label_arguments, read_labelled
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.scoring import ENGINES, PRECISIONS, Scorer
@@ -34,27 +34,21 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     A review without a token has no probability; it counts as undecided, with probability 0.5.
     """
     model = load_model(options.model or bundled_model_path())
-    table = read_table(options.input, [options.text_column, options.label_column], optional=(options.product_column,))
-    if options.held_out:
-        held_out = held_out_rows(
-            table,
-            text_column=options.text_column,
-            product_column=options.product_column,
-            fraction=options.validation_fraction,
-        )
-        table = table.filter(pa.array(held_out))
-    positive = positive_labels(table[options.label_column], positive_above=options.positive_above)
+    reviews = read_labelled(options)
+    rows = reviews.held_out if options.held_out else np.ones(len(reviews.positive), dtype=bool)
+    texts, positive = reviews.texts.filter(pa.array(rows)), reviews.positive[rows]
     scorer = Scorer(model, engine=options.engine, precision=options.precision)
     started = time.perf_counter()
-    probability = scorer.score_texts(table[options.text_column]).positive_probability
+    probability = scorer.score_texts(texts).positive_probability
     seconds = time.perf_counter() - started
     metrics = evaluate_probabilities(positive, np.nan_to_num(probability, nan=0.5))
     emit(
         metrics.as_dict()
         | {
             "empty": int(np.isnan(probability).sum()),
-            "reviews_per_second": round(len(table) / seconds, 1),
+            "unlabelled": reviews.n_unlabelled,
+            "reviews_per_second": round(len(texts) / seconds, 1),
             "model_sha256": model.sha256,
         }
     )
-    return f"accuracy {metrics.accuracy:.4f} on {metrics.n:,} reviews, {len(table) / seconds:,.0f} reviews/s"
+    return f"accuracy {metrics.accuracy:.4f} on {metrics.n:,} reviews, {len(texts) / seconds:,.0f} reviews/s"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,42 @@ import pyarrow.dataset as ds
 from sentiment_core.errors import InputError
 from sentiment_core.holdout import held_out_mask
 
-__all__ = ["add_label_arguments", "held_out_rows", "positive_labels", "read_batches", "read_table"]
+__all__ = [
+    "LabelledReviews",
+    "add_label_arguments",
+    "held_out_rows",
+    "holdout_column",
+    "read_batches",
+    "read_labelled",
+    "read_table",
+]
+
+_LOGGER = logging.getLogger(__name__)
 
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
 _ROWS_PER_BATCH = 20_000
+# With fewer, a share of the products is no share of the reviews.
+_FEWEST_PRODUCTS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledReviews:
+    """Reviews with a label.
+
+    Attributes
+    ----------
+    texts : Arrow array of string, shape (N,)
+    positive : array of bool, shape (N,)
+    held_out : array of bool, shape (N,)
+        Which ones training does not see.
+    n_unlabelled : int
+        Reviews of the input that have no label.
+    """
+
+    texts: pa.Array
+    positive: npt.NDArray[np.bool_]
+    held_out: npt.NDArray[np.bool_]
+    n_unlabelled: int
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,69 +68,79 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
 
 
-def read_table(source: str | Path, columns: list[str], *, optional: tuple[str, ...] = ()) -> pa.Table:
-    """Read some columns of a table.
-
-    Parameters
-    ----------
-    source : path
-        A file, or a directory of such files.
-    columns : list of str
-        Must be there.
-    optional : tuple of str
-        Read if they are there.
+def read_table(source: str | Path, columns: list[str]) -> pa.Table:
+    """Read some columns of a file, or of a directory of files.
 
     Raises
     ------
     InputError
         If the file or a column is missing or cannot be read.
     """
-    dataset = _open(source, columns)
-    found = [name for name in optional if name in dataset.schema.names and name not in columns]
-    try:
-        return dataset.to_table(columns=[*columns, *found])
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{source}: cannot be read ({type(error).__name__}); a file is damaged: replace it") from error
+    with _refusing_damaged(source):
+        return _open(source, columns).to_table(columns=list(dict.fromkeys(columns)))
 
 
-def read_batches(source: str | Path, columns: list[str], *, optional: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+def read_batches(source: str | Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Like `read_table`, in batches that fit the memory whatever the table's size."""
-    dataset = _open(source, columns)
-    found = [name for name in optional if name in dataset.schema.names and name not in columns]
-    try:
-        yield from dataset.to_batches(columns=[*columns, *found], batch_size=_ROWS_PER_BATCH)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{source}: cannot be read ({type(error).__name__}); a file is damaged: replace it") from error
+    with _refusing_damaged(source):
+        yield from _open(source, columns).to_batches(columns=list(dict.fromkeys(columns)), batch_size=_ROWS_PER_BATCH)
 
 
-def positive_labels(labels: pa.ChunkedArray, *, positive_above: float) -> npt.NDArray[np.bool_]:
-    """Labels as booleans: booleans themselves, or numbers that are larger than the bound.
+def read_labelled(options: argparse.Namespace) -> LabelledReviews:
+    """Read what the options of `add_label_arguments` name.
 
     Raises
     ------
     InputError
-        If the labels are neither, or some are missing.
+        If the input cannot be read or a column is of an unusable type.
     """
-    if labels.null_count:
-        raise InputError(f"{labels.null_count:,} labels are missing; leave those reviews out of the input")
-    if pa.types.is_boolean(labels.type):
-        flags: npt.NDArray[np.bool_] = labels.to_numpy().astype(np.bool_)
-        return flags
-    if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type) or pa.types.is_decimal(labels.type)):
-        raise InputError(f"labels must be numbers or booleans, not {labels.type}; name another --label-column")
-    values = labels.cast(pa.float64()).to_numpy()
-    if np.isnan(values).any():
-        raise InputError(f"{np.isnan(values).sum():,} labels are NaN; leave those reviews out of the input")
-    positive: npt.NDArray[np.bool_] = values > positive_above
-    return positive
+    columns = [options.text_column, options.label_column]
+    product_column = holdout_column(options.input, product_column=options.product_column)
+    table = read_table(options.input, columns + [product_column] * (product_column is not None))
+    kind = table.schema.field(options.label_column).type
+    if pa.types.is_boolean(kind):
+        labels = table[options.label_column].cast(pa.float64())
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        labels = table[options.label_column].cast(pa.float64(), safe=False)
+    else:
+        raise InputError(f"labels must be numbers or booleans, not {kind}; name another --label-column")
+    labelled = pc.fill_null(pc.is_finite(labels), False)
+    table, labels = table.filter(labelled), labels.filter(labelled)
+    n_unlabelled = len(labelled) - len(table)
+    if n_unlabelled:
+        _LOGGER.info("%s reviews have no label and are left out", f"{n_unlabelled:,}")
+    return LabelledReviews(
+        texts=table[options.text_column].combine_chunks(),
+        positive=labels.to_numpy() > options.positive_above,
+        held_out=held_out_rows(
+            table,
+            text_column=options.text_column,
+            product_column=product_column,
+            fraction=options.validation_fraction,
+        ),
+        n_unlabelled=n_unlabelled,
+    )
+
+
+def holdout_column(source: str | Path, *, product_column: str) -> str | None:
+    """The product column if the table has enough products to hold some of them out, else None: hold out by text."""
+    if product_column not in _open(source, []).schema.names:
+        return None
+    n_products = pc.count_distinct(read_table(source, [product_column])[product_column]).as_py()
+    if n_products >= _FEWEST_PRODUCTS:
+        return product_column
+    _LOGGER.info(
+        "%s has %d products, fewer than %d: reviews are held out one by one", source, n_products, _FEWEST_PRODUCTS
+    )
+    return None
 
 
 def held_out_rows(
-    batch: pa.Table | pa.RecordBatch, *, text_column: str, product_column: str, fraction: float
+    batch: pa.Table | pa.RecordBatch, *, text_column: str, product_column: str | None, fraction: float
 ) -> npt.NDArray[np.bool_]:
-    """Which rows are held out: by product where there is one, else by text."""
+    """Which rows are held out: by product if a column is named, else by text."""
     keys = batch[text_column].cast(pa.string())
-    if product_column in batch.schema.names:
+    if product_column is not None:
         keys = pc.coalesce(batch[product_column].cast(pa.string()), keys)
     return held_out_mask(keys, fraction=fraction)
 
@@ -115,3 +160,11 @@ def _open(source: str | Path, columns: list[str]) -> ds.Dataset:
         if name not in dataset.schema.names:
             raise InputError(f"{source}: the column {name!r} is missing, there are: {', '.join(dataset.schema.names)}")
     return dataset
+
+
+@contextmanager
+def _refusing_damaged(source: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{source}: cannot be read ({type(error).__name__}); a file is damaged: replace it") from error

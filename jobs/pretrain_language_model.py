@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.devices import training_device
-from jobs.labelled_reviews import held_out_rows, read_batches
+from jobs.labelled_reviews import held_out_rows, holdout_column, read_batches
 from jobs.settings import add_settings, settings_from
 from sentiment_core.artifact import save_model
+from sentiment_core.gluonnlp_import import import_gluonnlp
 from sentiment_core.language_model import PretrainSettings, pretrain
 
 __all__ = ["add_arguments", "run"]
@@ -20,7 +21,11 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``pretrain`` verb."""
-    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="review tables")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", nargs="+", metavar="PATH", help="review tables")
+    source.add_argument(
+        "--from-gluonnlp", nargs=2, type=Path, metavar=("PARAMS", "VOCABULARY"), help="import instead of training"
+    )
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument(
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
@@ -33,15 +38,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
-    """Train, save, and emit the held-out perplexity."""
+    """Train or import, save, and emit the metrics."""
+    if options.from_gluonnlp:
+        model = import_gluonnlp(*options.from_gluonnlp, max_tokens=options.max_tokens)
+        save_model(model, options.output)
+        emit({"model": str(options.output), "sha256": model.sha256})
+        return f"imported {options.output}: {model.architecture.vocab_size:,} words"
+
+    product_columns = {
+        source: holdout_column(source, product_column=options.product_column) for source in options.input
+    }
 
     def part(*, held_out: bool) -> Iterator[pa.Array]:
-        for source in options.input:
-            for batch in read_batches(source, [options.text_column], optional=(options.product_column,)):
+        for source, product_column in product_columns.items():
+            columns = [options.text_column] + [product_column] * (product_column is not None)
+            for batch in read_batches(source, columns):
                 rows = held_out_rows(
                     batch,
                     text_column=options.text_column,
-                    product_column=options.product_column,
+                    product_column=product_column,
                     fraction=options.validation_fraction,
                 )
                 yield batch[options.text_column].filter(pa.array(rows == held_out))

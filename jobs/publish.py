@@ -12,9 +12,25 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from sentiment_core.errors import SentimentError
+from sentiment_core.errors import SentimentError, UsageError
 
-__all__ = ["Publication"]
+__all__ = ["Publication", "refuse_overlap"]
+
+
+def refuse_overlap(session: SparkSession, *, source: str, output: str) -> None:
+    """Refuse to write into what is read.
+
+    Raises
+    ------
+    UsageError
+        If one of the two directories is or holds the other.
+    """
+    jvm: Any = session._jvm
+    paths = [jvm.org.apache.hadoop.fs.Path(path) for path in (source, output)]
+    fs = paths[1].getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
+    read, written = (path.makeQualified(fs.getUri(), fs.getWorkingDirectory()).toString() + "/" for path in paths)
+    if read.startswith(written) or written.startswith(read):
+        raise UsageError(f"--output {output} and --input {source} overlap; name another directory")
 
 
 class Publication:
@@ -38,14 +54,34 @@ class Publication:
         self._report = self._path("_runs", f"{run_id}.json")
         self._run_id = run_id
 
-    def stage(self, scored: DataFrame, *, partition: str) -> DataFrame:
-        """Write the scores into the staging folder and read them back."""
+    def check_partition(self, partition: str) -> None:
+        """Refuse to add partitions of one column to a table that is partitioned by another.
+
+        Raises
+        ------
+        UsageError
+            If the output holds such partitions; readers could not open it afterwards.
+        """
+        for status in self._fs.listStatus(self._root) if self._fs.exists(self._root) else []:
+            name = status.getPath().getName()
+            if "=" in name and not name.startswith((f"{partition}=", "_", ".")):
+                raise UsageError(
+                    f"--output {self._root.toString()} holds {name}, but this run partitions by {partition!r}; name "
+                    "another directory or use the same --partition-by"
+                )
+
+    def stage(self, scored: DataFrame, *, partition: str, expected: str | None = None) -> DataFrame:
+        """Write the scores into the staging folder and read them back.
+
+        ``expected`` is a partition that is replaced even if no row falls into it.
+        """
         self.discard()
         target = self._child(self._staging, "data").toString()
         # The files of a partition are as many as there were groups: each task writes what it scored.
         scored.write.partitionBy(partition).parquet(target)
-        schema = scored.schema
-        return self._session.read.schema(schema).parquet(target)
+        if expected is not None:
+            self._fs.mkdirs(self._path("_staging", self._run_id, "data", expected))
+        return self._session.read.schema(scored.schema).parquet(target)
 
     def staged_bytes(self) -> int:
         """Size of the staged files."""

@@ -27,7 +27,7 @@ from pyspark.sql import types as T
 
 from jobs.audit import RowDigest, ScoreAudit, audit_scores, digest_columns
 from jobs.executor import GroupScorer, WorkerStatistics
-from jobs.publish import Publication
+from jobs.publish import Publication, refuse_overlap
 from jobs.reading import CORRUPT_RECORD, INPUT_FORMATS, open_table, refusing_unreadable
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, choose_columns, column, row_hash
 from jobs.session import spark_session
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--keep-columns", default="", metavar="A,B|all", help="columns that the output repeats")
     parser.add_argument("--partition-by", default="run_date", metavar="COLUMN")
-    parser.add_argument("--run-date", type=_date, default=None, metavar="YYYY-MM-DD", help="default: today")
+    parser.add_argument("--run-date", type=_date, default=date.today(), metavar="YYYY-MM-DD", help="default: today")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         With nothing published.
     """
     timings = _Timings()
-    run_date = options.run_date or date.today()
+    run_date = options.run_date
     with timings.of("load_model"):
         model = load_model(options.model or bundled_model_path())
     with timings.of("start_spark"):
@@ -80,10 +80,14 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             "--device gpu was asked for, but no GPU is requested from Spark; set spark.executor.resource.gpu.amount "
             "and spark.task.resource.gpu.amount, or use --device cpu"
         )
+    if options.input_format != "table":
+        refuse_overlap(session, source=options.input, output=options.output)
     with timings.of("read_input"):
         source = _Source.read(session, options)
         groups = options.groups or _group_count(source.digest.count, session.sparkContext.defaultParallelism)
     run_id = f"{run_date}-{_fingerprint(source, model, options, run_date)[:12]}"
+    publication = Publication(session, output=options.output, run_id=run_id)
+    publication.check_partition(source.columns.partition)
     report: dict[str, Any] = {
         "run_id": run_id,
         "run_date": str(run_date),
@@ -125,10 +129,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     scored = scored.withColumns(
         {"model_sha256": F.lit(model.sha256), "run_id": F.lit(run_id), "run_date": F.lit(run_date)}
     )
-    publication = Publication(session, output=options.output, run_id=run_id)
+    expected = f"run_date={run_date}" if source.columns.partition == "run_date" else None
     try:
         with timings.of("score"), refusing_unreadable(options.input):
-            staged = publication.stage(scored, partition=source.columns.partition)
+            staged = publication.stage(scored, partition=source.columns.partition, expected=expected)
         with timings.of("audit"):
             audit = audit_scores(
                 staged,
@@ -142,6 +146,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             report["output"]["partitions"] = publication.publish()
         report |= {"status": "published", "seconds": timings.seconds}
         report |= _results(audit, statistics.value, seconds=timings.seconds["score"])
+        cores = session.sparkContext.defaultParallelism
+        report["cost_inputs"] = {"cores": cores, "core_seconds": round(cores * sum(timings.seconds.values()), 1)}
         report["report"] = publication.write_report(report)
     finally:
         publication.discard()

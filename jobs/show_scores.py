@@ -45,7 +45,7 @@ def describe_scores(path: Path, *, n_rows: int = 8, report: Path | None = None) 
     scores = _read_scores(path)
     last, steps = scores.num_rows - 1, max(1, n_rows - 1)
     spread = sorted({last * step // steps for step in range(n_rows)}) if scores.num_rows else []
-    rows = [[_cell(value) for value in row.values()] for row in scores.take(spread).to_pylist()]
+    rows = [[_cell(value) for value in row.values()] for row in scores.take(pa.array(spread, pa.int64())).to_pylist()]
     counts = pc.value_counts(scores["score_status"]).to_pylist()
     statuses = sorted(f"{count['counts']:,} {count['values']}" for count in counts)
     summary = f"{scores.num_rows:,} rows" + (f" ({', '.join(statuses)})" if statuses else "")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.devices import training_device
-from jobs.labelled_reviews import add_label_arguments, held_out_rows, positive_labels, read_table
+from jobs.labelled_reviews import add_label_arguments, read_labelled
 from jobs.settings import add_settings, settings_from
 from sentiment_core.artifact import load_model, save_model
 from sentiment_core.training import Labelled, TrainSettings, train
@@ -36,23 +36,15 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     language_model = (
         None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
     )
-    table = read_table(options.input, [options.text_column, options.label_column], optional=(options.product_column,))
-    positive = positive_labels(table[options.label_column], positive_above=options.positive_above)
-    held_out = held_out_rows(
-        table,
-        text_column=options.text_column,
-        product_column=options.product_column,
-        fraction=options.validation_fraction,
-    )
-    texts = table[options.text_column].combine_chunks()
+    reviews = read_labelled(options)
 
     def part(rows: npt.NDArray[np.bool_]) -> Labelled:
-        return Labelled(texts=texts.filter(pa.array(rows)), positive=positive[rows])
+        return Labelled(texts=reviews.texts.filter(pa.array(rows)), positive=reviews.positive[rows])
 
     checkpoint = options.output.with_name(options.output.name + ".checkpoint")
     model = train(
-        part(~held_out),
-        validation=part(held_out),
+        part(~reviews.held_out),
+        validation=part(reviews.held_out),
         checkpoint_path=checkpoint,
         language_model=language_model,
         settings=settings_from(options, TrainSettings),

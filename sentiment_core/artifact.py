@@ -53,7 +53,11 @@ _DTYPES = {"float16": np.dtype(np.float16), "float32": np.dtype(np.float32)}
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Sizes of the network."""
+    """Sizes of the network.
+
+    The last LSTM layer has ``embed_size`` units, as the tied output of a language model needs (Merity et al. 2018);
+    the layers below it have ``hidden_size``.
+    """
 
     vocab_size: int
     embed_size: int = 200
@@ -66,18 +70,22 @@ class Architecture:
             if type(value) is not int or not 1 <= value <= largest:
                 raise ModelError(f"config.json: {name} must be a whole number from 1 to {largest:,}, not {value!r}")
 
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """Inputs and units of each LSTM layer, from the embedding up."""
+        units = [self.hidden_size] * (self.num_layers - 1) + [self.embed_size]
+        return list(zip([self.embed_size, *units], units))
+
     def shapes(self, kind: Kind) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor of such a model."""
-        gates = 4 * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, self.embed_size)}
-        for layer in range(self.num_layers):
-            inputs = self.hidden_size if layer else self.embed_size
-            shapes[f"lstm.{layer}.i2h_weight"] = (gates, inputs)
-            shapes[f"lstm.{layer}.h2h_weight"] = (gates, self.hidden_size)
-            shapes[f"lstm.{layer}.i2h_bias"] = (gates,)
-            shapes[f"lstm.{layer}.h2h_bias"] = (gates,)
+        for layer, (inputs, units) in enumerate(self.layer_sizes):
+            shapes[f"lstm.{layer}.i2h_weight"] = (4 * units, inputs)
+            shapes[f"lstm.{layer}.h2h_weight"] = (4 * units, units)
+            shapes[f"lstm.{layer}.i2h_bias"] = (4 * units,)
+            shapes[f"lstm.{layer}.h2h_bias"] = (4 * units,)
         if kind == "sentiment":
-            shapes["output.weight"] = (1, self.hidden_size)
+            shapes["output.weight"] = (1, self.embed_size)
             shapes["output.bias"] = (1,)
         else:
             shapes["decoder.bias"] = (self.vocab_size,)
@@ -229,8 +237,8 @@ def save_model(model: Model, directory: Path | str) -> None:
     """
     target = Path(directory)
     if target.exists():
-        found = {entry.name for entry in target.iterdir()} if target.is_dir() else {target.name}
-        if found and not {DIGESTS} <= found <= MAX_BYTES.keys():
+        found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
+        if found is None or (found and not {DIGESTS} <= found <= MAX_BYTES.keys()):
             raise UsageError(f"{target} exists and is not a model; name a new directory")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.new")

@@ -37,9 +37,8 @@ class LSTMEncoder(nn.HybridBlock):
         self.layers: list[rnn.LSTM] = []
         with self.name_scope():
             self.dropout = nn.Dropout(dropout, axes=(0,))
-            for layer in range(architecture.num_layers):
-                inputs = architecture.hidden_size if layer else architecture.embed_size
-                lstm = rnn.LSTM(architecture.hidden_size, num_layers=1, input_size=inputs)
+            for layer, (inputs, units) in enumerate(architecture.layer_sizes):
+                lstm = rnn.LSTM(units, num_layers=1, input_size=inputs)
                 self.register_child(lstm, f"lstm{layer}")
                 self.layers.append(lstm)
 
@@ -72,7 +71,7 @@ class SentimentClassifier(nn.HybridBlock):
             self.encoder = LSTMEncoder(architecture, dropout=encoder_dropout)
             self.pooling = MeanPoolingLayer()
             self.dropout = nn.Dropout(dropout)
-            self.output = nn.Dense(1, in_units=architecture.hidden_size, flatten=False)
+            self.output = nn.Dense(1, in_units=architecture.embed_size, flatten=False)
 
     def hybrid_forward(self, F: Any, embedded: Any, valid_length: Any) -> Any:
         """(T, N, E), (N,) -> logits (N,)."""

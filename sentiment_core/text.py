@@ -318,8 +318,9 @@ def _tokenize_chunks(chunks: pa.LargeStringArray, *, lower_case: bool) -> pa.Lis
         chunks = pc.utf8_lower(chunks)
     chunks = _where(chunks, _CLITIC_OR_RUN, lambda some: _rewrite(some, _CLITIC_AND_RUN_REWRITES))
     chunks = _where(chunks, _NOT_ONE_WORD, lambda some: _rewrite(some, [(f"(?:{_TOKEN_RULE})", r" \0 ")]))
-    split = pc.utf8_split_whitespace(chunks)
-    # A split leaves empty strings at its ends; they are no tokens.
+    # Trimmed, because Arrow's split reads past a string that ends in white space, and depends on what it finds there.
+    split = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(chunks))
+    # A split of nothing leaves an empty string; it is no token.
     filled = pc.greater(pc.binary_length(split.flatten()), 0)
     kept = np.concatenate(([0], np.cumsum(filled.to_numpy(zero_copy_only=False), dtype=np.int32)))
     offsets = np.concatenate(([0], np.cumsum(pc.list_value_length(split).to_numpy())))

@@ -68,13 +68,13 @@ class TrainSettings:
     num_layers: int = 2
     epochs: int = 4
     patience: int = 2
-    batch_tokens: int = 12_000
+    batch_tokens: int = 8_000
     num_buckets: int = 20
     learning_rate: float = 4e-3
-    warmup_fraction: float = 0.1
+    warmup_fraction: float = 0.05
     dropout: float = 0.4
     encoder_dropout: float = 0.2
-    word_dropout: float = 0.15
+    word_dropout: float = 0.1
     weight_average: float = 0.99
     clip_norm: float = 1.0
     seed: int = 1

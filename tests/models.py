@@ -9,10 +9,11 @@ import numpy as np
 from sentiment_core.artifact import Architecture, Decision, Kind, Model
 from sentiment_core.text import SPECIAL_TOKENS, TextPipeline, TextSettings, Vocabulary
 
-WORDS = (
+_SPACED = (
     "the a and of to is it this was i in film good great bad boring love hate n't not 's 're do never very so "
     "10/10 7.5 3/10 . , ! !! ? ?? ... -- - ** ( ) \" ' :) :( 👍 👎 ❤ 🇩🇪 acting plot story characters worst best"
-).split()
+)
+WORDS = _SPACED.split()
 
 
 def tiny_model(
@@ -49,9 +50,7 @@ def random_texts(n_texts: int, *, seed: int = 0, longest: int = 60) -> list[str 
     """Texts of known and unknown words, 0 to ``longest`` tokens, a few of them missing or blank."""
     rng = np.random.default_rng(seed)
     words = [*WORDS, "zorblat", "xqzt", "café"]
-    texts: list[str | None] = [
-        " ".join(rng.choice(words, size=rng.integers(0, longest + 1))) for _ in range(n_texts)
-    ]
+    texts: list[str | None] = [" ".join(rng.choice(words, size=rng.integers(0, longest + 1))) for _ in range(n_texts)]
     for index in range(3, n_texts, 17):
         texts[index] = (None, "", " \n ")[index % 3]
     return texts

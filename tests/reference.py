@@ -23,9 +23,7 @@ def sigmoid(values: Floats) -> Floats:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def lstm(
-    inputs: Floats, *, i2h_weight: Floats, h2h_weight: Floats, i2h_bias: Floats, h2h_bias: Floats
-) -> Floats:
+def lstm(inputs: Floats, *, i2h_weight: Floats, h2h_weight: Floats, i2h_bias: Floats, h2h_bias: Floats) -> Floats:
     """One layer from zero states: (T, E) -> (T, H)."""
     units = h2h_weight.shape[1]
     hidden, cell = np.zeros(units), np.zeros(units)
@@ -46,7 +44,7 @@ def reference_logit(model: Model, token_ids: Sequence[int] | npt.NDArray[np.inte
     for layer in range(model.architecture.num_layers):
         names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
         states = lstm(states, **{name: weights[f"lstm.{layer}.{name}"] for name in names})  # (T, H)
-    pooled = states.mean(axis=0) if len(states) else np.zeros(model.architecture.hidden_size)
+    pooled = states.mean(axis=0) if len(states) else np.zeros(states.shape[1])
     return float(weights["output.weight"][0] @ pooled + weights["output.bias"][0])
 
 

@@ -39,7 +39,7 @@ def test_rows_are_spread_from_the_most_negative_to_those_without_a_probability(s
     assert describe_scores(scores, n_rows=3) == [
         "review_id         positive_probability  sentiment  score_status",
         "9007199254741002  0.100                 negative   truncated",
-        "9007199254740998  0.600                 positive   ok",
+        "9007199254740997  0.600                 positive   ok",
         "9007199254741003  -                     -          empty",
         "",
         "11 rows (1 empty, 1 truncated, 9 ok)",

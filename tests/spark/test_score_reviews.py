@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from reference import reference_probability
 
 from jobs import cli, executor
 from jobs.executor import score_group
@@ -21,7 +22,6 @@ from jobs.schema import SCORE_FIELDS, WORKER_FIELDS
 from sentiment_core.artifact import Model
 from sentiment_core.errors import NonFiniteError
 from sentiment_core.scoring import Scorer, Scores
-from tests.reference import reference_probability
 
 Score = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -68,10 +68,11 @@ def test_every_review_comes_out_once_with_the_oracles_probability(
     assert code == 0
     table = scores_of(tmp_path)
     assert table["review_id"].to_pylist() == sorted(reviews["review_id"].to_pylist())
-    for row, text in zip(table.to_pylist(), reviews.sort_by("review_id")["text"].to_pylist()):
-        expected = reference_probability(model, text)
-        assert row["positive_probability"] == (None if expected is None else pytest.approx(expected, abs=1e-5))
-        assert (row["score_status"] == "empty") == (expected is None) == (row["sentiment"] is None)
+    expected = reference_probability(model, reviews.sort_by("review_id")["text"].to_pylist())
+    found = table["positive_probability"].to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN where there is no token, in both
+    for row in table.to_pylist():
+        assert (row["score_status"] == "empty") == (row["n_tokens"] == 0) == (row["sentiment"] is None)
         assert (row["score_status"] == "truncated") == (row["n_tokens"] > 60)
         assert row["model_sha256"] == model.sha256
         assert row["run_id"] == report["run_id"]
@@ -277,6 +278,8 @@ def text_at(path: Path, text: str) -> Path:
             3,
             "empty 'shop'",
         ),
+        (lambda tmp, good: good, ["--partition-by", "product_id"], 2, "holds run_date="),
+        (lambda tmp, good: good.parent, [], 2, "overlap"),
         (lambda tmp, good: good, ["--device", "gpu"], 6, "no GPU"),
         (lambda tmp, good: good, ["--run-date", "yesterday"], 2, "2026-11-23"),
         (lambda tmp, good: good, ["--groups", "0"], 2, "--groups"),
@@ -351,10 +354,12 @@ def test_a_dry_run_writes_nothing(score: Score, source: Path, tmp_path: Path) ->
     assert not (tmp_path / "scores").exists()
 
 
-def test_no_rows_are_scored_to_no_rows(score: Score, reviews: pa.Table, tmp_path: Path) -> None:
+def test_no_rows_are_scored_to_no_rows(score: Score, source: Path, reviews: pa.Table, tmp_path: Path) -> None:
     pq.write_table(reviews.slice(0, 0), tmp_path / "none.parquet")
+    score(tmp_path / "reviews.parquet")
     code, report = score(tmp_path / "none.parquet")
     assert (code, report["counts"]["rows"]) == (0, 0), report["sentence"]
+    assert not list((tmp_path / "scores").rglob("*.parquet"))  # nor does an older run's partition stay
 
 
 def test_score_group_gives_the_jobs_numbers_in_user_code(
