@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
         prepare_mxnet()
-        job = import_module(VERBS[verb][0])
+        job = _load(VERBS[verb][0])
         options = argparse.ArgumentParser(
             prog=f"sentiment {verb}", description=VERBS[verb][1].capitalize() + ".", allow_abbrev=False
         )
@@ -69,6 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _stop_spark()
     print(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}", file=sys.stderr, flush=True)
     return code
+
+
+def _load(module: str) -> Any:
+    """Import a verb's module, which on some systems needs a package that has no wheel there."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in ("mxnet", "gluonnlp"):
+            raise
+        raise errors.EnvironmentFault(
+            f"this verb needs {error.name}, which is not installed; it has wheels for Linux on x86-64 only"
+        ) from error
+    except OSError as error:
+        raise errors.EnvironmentFault(f"MXNet cannot be loaded ({error}); install libgomp1 and libquadmath0") from error
 
 
 def _emit(value: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         "model": {"sha256": model.sha256, "metrics": model.metrics.get("validation", {})},
         "settings": {name: getattr(options, name) for name in ("engine", "precision", "device", "max_failed_ratio")}
         | {"groups": groups},
-        "versions": {name: version(name) for name in ("mxnet", "numpy", "pyarrow", "pyspark", "sentiment-warehouse")},
+        "versions": _versions("sentiment-warehouse", "pyspark", "pyarrow", "numpy", "mxnet"),
         "spark": {
             "master": session.sparkContext.master,
             "application_id": session.sparkContext.applicationId,
@@ -246,6 +246,17 @@ class _Timings:
         started = time.monotonic()
         yield
         self.seconds[stage] = round(time.monotonic() - started, 3)
+
+
+def _versions(*names: str) -> dict[str, str | None]:
+    """Installed versions, None for a package that this system lacks."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _group_count(rows: int, parallelism: int) -> int:

@@ -89,7 +89,7 @@ def test_the_network_agrees_with_the_oracle(num_layers: int, hybrid: bool) -> No
     logits = net(token_ids, lengths).asnumpy()
     expected = [reference_logit(model, row) for row in rows]
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    assert np.std(expected) > 0.1
+    assert np.std(expected) > 0.05
 
 
 def test_the_parts_called_one_by_one_agree_with_the_whole() -> None:
@@ -103,14 +103,14 @@ def test_the_parts_called_one_by_one_agree_with_the_whole() -> None:
 
 
 def test_the_encoder_agrees_with_mxnets_own_stack() -> None:
-    encoder = LSTMEncoder(ARCHITECTURE)
+    encoder = LSTMEncoder(Architecture(vocab_size=30, embed_size=6, hidden_size=6))
     encoder.initialize(mx.init.Uniform(0.7))
-    stack = rnn.LSTM(ARCHITECTURE.hidden_size, num_layers=2, input_size=ARCHITECTURE.embed_size)
+    stack = rnn.LSTM(6, num_layers=2, input_size=6)
     stack.initialize()
     for name, weights in read_weights(encoder_parameters(encoder)).items():
         _, layer, parameter = name.split(".")
         getattr(stack, f"l{layer}_{parameter}").set_data(mx.nd.array(weights))
-    inputs = mx.nd.random.normal(shape=(9, 4, 5))
+    inputs = mx.nd.random.normal(shape=(9, 4, 6))
     np.testing.assert_allclose(encoder(inputs).asnumpy(), stack(inputs).asnumpy(), atol=1e-6)
 
 
@@ -122,7 +122,7 @@ def test_the_encoder_carries_its_states() -> None:
     first, *states = encoder(inputs[:4], *encoder.begin_state(4, mx.cpu()))
     second, *states = encoder(inputs[4:], *states)
     np.testing.assert_allclose(np.concatenate([first.asnumpy(), second.asnumpy()]), whole, atol=1e-6)
-    assert [state.shape for state in states] == [(1, 4, 6)] * 4
+    assert [state.shape for state in states] == [(1, 4, 6)] * 2 + [(1, 4, 5)] * 2
     np.testing.assert_allclose(states[2].asnumpy()[0], whole[-1], atol=1e-6)
 
 

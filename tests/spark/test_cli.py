@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from reference import reference_probability
+
+from jobs import cli
+from jobs.sample_reviews import generate_reviews
+from sentiment_core.artifact import Model, load_model
+from sentiment_core.evaluation import evaluate_probabilities
+from sentiment_core.holdout import held_out_mask
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sentiment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a verb: exit code, results, and the closing sentence."""
+    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
+
+    def run(*arguments: Any) -> tuple[int, list[dict[str, Any]], str]:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return code, [json.loads(line) for line in captured.out.splitlines()], captured.err.strip().splitlines()[-1]
+
+    return run
+
+
+def stdin_of(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_predict_gives_one_object_a_text_with_the_oracles_probability(
+    sentiment: Any, model: Model, model_path: Path
+) -> None:
+    texts = ["The kettle leaks.", "", "Very good, 10/10!"]
+    code, rows, sentence = sentiment("predict", "--model", model_path, *texts)
+    assert (code, sentence) == (0, "sentiment predict: done: scored 3 texts")
+    expected = reference_probability(model, texts)
+    assert [row["positive_probability"] for row in rows] == [
+        None if np.isnan(value) else pytest.approx(value, abs=1e-5) for value in expected
+    ]
+    assert [row["score_status"] for row in rows] == ["ok", "empty", "ok"]
+
+
+def test_predict_reads_lines_of_any_bytes(sentiment: Any, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin_of(monkeypatch, b"good\r\n\xff\xfe bad\n\n" + b"fine\n" * 1500)
+    code, rows, _ = sentiment("predict", "--model", model_path)
+    assert (code, len(rows)) == (0, 1503)
+    assert rows[2]["score_status"] == "empty"
+
+
+def test_predict_does_not_start_spark() -> None:
+    script = (
+        "import sys; from jobs import cli; sys.modules['mxnet'] = None; code = cli.main(['predict', 'good']);"
+        "sys.exit(code if 'pyspark' not in sys.modules else 99)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 6
+    assert "MXNet cannot be loaded" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    path = tmp_path / "labelled.parquet"
+    pq.write_table(generate_reviews(1200, odd_texts=True), path)
+    return path
+
+
+def test_train_writes_a_model_that_evaluate_measures_as_its_card_says(
+    sentiment: Any, labelled: Path, tmp_path: Path
+) -> None:
+    options = ["--input", labelled, "--label-column", "stars", "--positive-above", "3"]
+    sizes = ["--hidden-size", "8", "--max-tokens", "80", "--batch-tokens", "1500", "--learning-rate", "0.02"]
+    code, rows, sentence = sentiment("train", *options, *sizes, "--output", tmp_path / "model", "--epochs", "2")
+    assert code == 0, sentence
+    assert not (tmp_path / "model.checkpoint").exists()
+    code, measured, sentence = sentiment("evaluate", *options, "--model", tmp_path / "model", "--held-out")
+    assert code == 0, sentence
+    told = rows[0]["validation"]
+    assert set(measured[0]) >= {"n", "accuracy", "auc", "f1", "log_loss", "brier", "ece", "reviews_per_second"}
+    assert {name: measured[0][name] for name in told} == pytest.approx(told, abs=1e-3)
+    assert f"{told['accuracy']:.4f}" in (tmp_path / "model" / "README.md").read_text()
+    assert measured[0]["unlabelled"] == generate_reviews(1200)["stars"].null_count
+
+
+def test_evaluate_gives_the_metrics_of_the_oracles_probabilities(
+    sentiment: Any, model: Model, model_path: Path, tmp_path: Path
+) -> None:
+    reviews = generate_reviews(60, odd_texts=False)
+    pq.write_table(reviews, tmp_path / "in.parquet")
+    code, rows, _ = sentiment(
+        "evaluate", "--model", model_path, "--input", tmp_path / "in.parquet", "--label-column", "stars",
+        "--positive-above", "3",
+    )  # fmt: skip
+    positive = reviews["stars"].to_numpy() > 3
+    expected = evaluate_probabilities(positive, reference_probability(model, reviews["text"].to_pylist())).as_dict()
+    assert code == 0
+    assert {name: rows[0][name] for name in expected} == pytest.approx(expected, abs=1e-5)
+
+
+def test_pretrain_and_train_hold_out_the_same_products(sentiment: Any, tmp_path: Path) -> None:
+    reviews = generate_reviews(1500, odd_texts=False)
+    products = pa.array([f"product {index % 60}" for index in range(1500)])
+    pq.write_table(reviews.set_column(1, "product_id", products), tmp_path / "in.parquet")
+    sizes = ["--hidden-size", "8", "--epochs", "1"]
+    code, rows, sentence = sentiment(
+        "pretrain", "--input", tmp_path / "in.parquet", "--output", tmp_path / "lm", "--batch-size", "8", "--bptt", "20",
+        "--negatives", "50", *sizes,
+    )  # fmt: skip
+    assert code == 0, sentence
+    n_held_out = int(held_out_mask(products).sum())
+    provenance = load_model(tmp_path / "lm", kind="language_model").provenance
+    assert (provenance["held_out_reviews"], provenance["corpus_reviews"]) == (n_held_out, 1500 - n_held_out)
+    code, rows, sentence = sentiment(
+        "train", "--input", tmp_path / "in.parquet", "--label-column", "stars", "--positive-above", "3",
+        "--language-model", tmp_path / "lm", "--output", tmp_path / "model", *sizes,
+    )  # fmt: skip
+    assert code == 0, sentence
+    assert rows[0]["validation"]["n"] == n_held_out
+    assert (
+        load_model(tmp_path / "model").text.vocabulary
+        == load_model(tmp_path / "lm", kind="language_model").text.vocabulary
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "code", "says"),
+    [
+        ({"body": ["a"], "label": [1]}, [], 3, "'text' is missing"),
+        ({"text": ["a"], "stars": [1]}, [], 3, "'label' is missing"),
+        ({"text": ["a", "b"], "label": ["pos", "neg"]}, [], 3, "numbers or booleans"),
+        ({"text": ["a"] * 40, "label": [1] * 40}, [], 3, "both classes"),
+        ({"text": [1, 2], "label": [0, 1]}, [], 3, "strings"),
+        ({"text": ["a", "b"], "label": [0, 1]}, ["--epochs", "0"], 2, "epochs must be at least 1"),
+        ({"text": ["a", "b"], "label": [0, 1]}, ["--language-model", "nowhere"], 3, "no such model directory"),
+        ({"text": ["a", "b"], "label": [0, 1]}, ["--device", "gpu:0"], 6, "MXNet finds 0 GPUs"),
+        ({"text": ["a", "b"], "label": [0, 1]}, ["--validation-fraction", "1"], 2, "held-out fraction"),
+    ],
+)
+def test_train_refuses_wrong_input_in_one_sentence(
+    sentiment: Any, tmp_path: Path, columns: dict[str, Any], options: list[str], code: int, says: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    found, rows, sentence = sentiment(
+        "train", "--input", tmp_path / "in.parquet", "--output", tmp_path / "model", *options
+    )
+    assert (found, rows, says in sentence) == (code, [], True), sentence
+    assert not (tmp_path / "model").exists()
+
+
+def test_doctor_finds_nothing_wrong_with_a_sound_machine(sentiment: Any, model_path: Path) -> None:
+    code, rows, sentence = sentiment("doctor", "--model", model_path)
+    assert code == 0, sentence
+    assert {row["check"] for row in rows} >= {"java", "python", "mxnet engine", "model", "machine"}
+
+
+def test_doctor_names_the_cure_of_each_problem(sentiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    code, rows, sentence = sentiment("doctor", "--model", tmp_path / "none")
+    assert (code, "2 problems" in sentence) == (6, True)
+    assert {row["check"] for row in rows if row["status"] == "problem" and row["cure"]} == {"java", "model"}
+
+
+def test_a_workers_error_keeps_its_exit_code() -> None:
+    text = "Traceback ...\nsentiment_core.errors.EnvironmentFault: no GPU here; use the CPU\n at java"
+    known = cli._as_known(RuntimeError(text))
+    assert known is not None
+    assert (known.exit_code, str(known)) == (6, "no GPU here; use the CPU")
+    assert cli._as_known(RuntimeError("ValueError: something else")) is None
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["predict", "--engine", "steam"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [([], 2, "name a verb"), (["dance"], 2, "unknown verb"), (["--master"], 2, "needs a value"), (["--help"], 0, "")],
+)
+def test_the_submit_script_refuses_in_one_sentence(arguments: list[str], code: int, says: str) -> None:
+    done = subprocess.run([ROOT / "spark-submit.sh", *arguments], capture_output=True, text=True)
+    assert (done.returncode, says in done.stderr) == (code, True)
+
+
+def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
+    """A stand-in for Python shows what would be run."""
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        "case $1$2 in -c*import\\ shlex*|-cimport\\ shlex*) exec " + sys.executable + ' "$@";; esac\n'
+        "case $2 in *__file__*|*import*) exec " + sys.executable + ' "$@";; esac\n'
+        'printf "%s\\n" "$PYSPARK_SUBMIT_ARGS" "$@"\n'
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        [
+            ROOT / "spark-submit.sh", "--master", "spark://h:7077", "--conf", "a.b=c d", "score", "--input", "x y",
+        ],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYSPARK_DRIVER_PYTHON": str(python), "SENTIMENT_GPUS": "2"},
+    )  # fmt: skip
+    submitted, *arguments = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert arguments == ["-m", "jobs.cli", "score", "--input", "x y"]
+    assert submitted.endswith("--master spark://h:7077 --conf 'a.b=c d' pyspark-shell")
+    assert "spark.executor.resource.gpu.amount=2" in submitted
