@@ -26,7 +26,7 @@ from mxnet.gluon import nn
 
 from sentiment_core.artifact import Architecture, Model
 from sentiment_core.errors import InputError, UsageError
-from sentiment_core.network import LSTMEncoder, encoder_parameters, read_weights, write_weights
+from sentiment_core.network import LSTMEncoder, drop_recurrent_weights, encoder_parameters, read_weights, write_weights
 from sentiment_core.optimization import Adam, Checkpoint, Schedule, data_digest, load_checkpoint, save_checkpoint
 from sentiment_core.text import END_ID, TextPipeline, TextSettings, build_vocabulary
 
@@ -225,6 +225,7 @@ class _Run:
         self.cumulative = np.cumsum(flattened)
         # log of the expected number of draws of each word in a step
         self.log_draws = np.log(settings.negatives * flattened).astype(np.float32)
+        drop_recurrent_weights(self.encoder, settings.weight_drop)
         self.encoder.hybridize(static_alloc=True, static_shape=True)
         self.loss.hybridize(static_alloc=True, static_shape=True)
         self.parameters = {

@@ -16,7 +16,16 @@ from mxnet.gluon import nn, rnn
 
 from sentiment_core.artifact import Architecture, Weights
 
-__all__ = ["LSTMEncoder", "MeanPoolingLayer", "SentimentNet", "read_weights", "write_weights"]
+__all__ = [
+    "LSTMEncoder",
+    "MeanPoolingLayer",
+    "SentimentNet",
+    "drop_recurrent_weights",
+    "encoder_parameters",
+    "read_weights",
+    "sentiment_parameters",
+    "write_weights",
+]
 
 
 class MeanPoolingLayer(nn.HybridBlock):
@@ -112,6 +121,13 @@ class SentimentNet(nn.HybridBlock):
     def hybrid_forward(self, F: Any, token_ids: Any, valid_length: Any) -> Any:
         """(T, N), (N,) -> logits (N,)."""
         return self.classifier(self.embedding(token_ids), valid_length)
+
+
+def drop_recurrent_weights(encoder: LSTMEncoder, rate: float) -> None:
+    """Drop hidden-to-hidden weights in training (Merity et al. 2018); call it once, after `initialize`."""
+    from gluonnlp.model.utils import apply_weight_drop  # scoring has no need to import it
+
+    apply_weight_drop(encoder, ".*h2h_weight", rate)
 
 
 def encoder_parameters(encoder: LSTMEncoder) -> dict[str, mx.gluon.Parameter]:

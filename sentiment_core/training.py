@@ -27,7 +27,13 @@ from sentiment_core.evaluation import (
     evaluate_probabilities,
     neutral_band,
 )
-from sentiment_core.network import SentimentNet, read_weights, sentiment_parameters, write_weights
+from sentiment_core.network import (
+    SentimentNet,
+    drop_recurrent_weights,
+    read_weights,
+    sentiment_parameters,
+    write_weights,
+)
 from sentiment_core.optimization import Adam, Checkpoint, Schedule, data_digest, load_checkpoint, save_checkpoint
 from sentiment_core.text import PADDING_ID, TextPipeline, TextSettings, build_vocabulary
 
@@ -65,6 +71,8 @@ class TrainSettings:
     ----------
     word_dropout : float
         Share of the vocabulary that a step does not see (whole words; Gal and Ghahramani 2016).
+    weight_drop : float
+        Share of the hidden-to-hidden weights that a step does not see (Merity et al. 2018).
     weight_average : float
         Decay of the moving average of the weights, which is what is measured and stored.
     layer_decay : float
@@ -91,6 +99,7 @@ class TrainSettings:
     dropout: float = 0.4
     encoder_dropout: float = 0.2
     word_dropout: float = 0.1
+    weight_drop: float = 0.0
     weight_average: float = 0.99
     layer_decay: float = 1.0
     adversarial_epsilon: float = 0.0
@@ -103,7 +112,7 @@ class TrainSettings:
         for name in ("epochs", "patience", "batch_tokens", "num_buckets", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("dropout", "encoder_dropout", "word_dropout", "weight_average"):
+        for name in ("dropout", "encoder_dropout", "word_dropout", "weight_drop", "weight_average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
         for name in ("adversarial_epsilon", "excerpt_share"):
@@ -291,6 +300,7 @@ class _Run:
         self.parameters = sentiment_parameters(self.net)
         self.classifier_parameters = self.net.classifier.collect_params()
         self.classifier_parameters.setattr("grad_req", "add")  # a step may take the loss twice
+        drop_recurrent_weights(self.net.classifier.encoder, settings.weight_drop)
         self.optimizer = Adam(
             self.parameters,
             clip_norm=settings.clip_norm,

@@ -26,22 +26,28 @@ def tiny_model(
     num_layers: int = 2,
     max_tokens: int = 40,
     dtype: Any = np.float32,
-    scale: float = 1.0,
     **fields: Any,
 ) -> Model:
-    """A model of random weights; ``scale`` spreads the logits."""
+    """A model of random weights.
+
+    Small recurrent weights keep the network from being chaotic, which would make rounding errors large, and large
+    output weights spread the logits.
+    """
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *words))
     architecture = Architecture(
         vocab_size=len(vocabulary), embed_size=embed_size, hidden_size=hidden_size, num_layers=num_layers
     )
     rng = np.random.default_rng(seed)
-    shapes = architecture.shapes(kind)
+    weights = {}
+    for name, shape in architecture.shapes(kind).items():
+        scale = 0.3 if name.endswith("h2h_weight") else 3.0 if name == "output.weight" else 1.0
+        weights[name] = (scale * rng.normal(size=shape)).astype(dtype)
     fields.setdefault("decision", Decision(negative_below=0.4, positive_from=0.6))
     return Model(
         kind=kind,
         architecture=architecture,
         text=TextPipeline(settings=TextSettings(max_tokens=max_tokens), vocabulary=vocabulary),
-        weights={name: (scale * rng.normal(size=shape)).astype(dtype) for name, shape in shapes.items()},
+        weights=weights,
         **fields,
     )
 

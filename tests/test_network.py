@@ -17,6 +17,7 @@ from sentiment_core.network import (
     LSTMEncoder,
     MeanPoolingLayer,
     SentimentNet,
+    drop_recurrent_weights,
     encoder_parameters,
     read_weights,
     sentiment_parameters,
@@ -202,3 +203,23 @@ def test_half_precision_weights_are_computed_in_single() -> None:
     logits = network(model)(token_ids, lengths).asnumpy()
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, [reference_logit(model, row) for row in rows], atol=1e-5)
+
+
+def test_weight_drop_acts_in_training_alone_and_hybridized_too() -> None:
+    encoder = LSTMEncoder(Architecture(vocab_size=9, embed_size=6, hidden_size=6))
+    encoder.initialize(mx.init.Uniform(0.5))
+    drop_recurrent_weights(encoder, 0.5)
+    encoder.hybridize(static_alloc=True, static_shape=True)
+    inputs = mx.nd.random.normal(shape=(5, 2, 6))
+
+    def states() -> tuple[Any, Any]:
+        with mx.autograd.record():
+            outputs = encoder(inputs)
+        outputs.backward()
+        return outputs.asnumpy(), encoder_parameters(encoder)["lstm.0.h2h_weight"].grad().asnumpy()
+
+    (first, gradient), (second, _) = states(), states()
+    assert np.abs(first - second).max() > 1e-3
+    assert 0.2 < (gradient == 0).mean() < 0.8  # what was dropped has no gradient
+    np.testing.assert_array_equal(encoder(inputs).asnumpy(), encoder(inputs).asnumpy())
+    assert (encoder_parameters(encoder)["lstm.0.h2h_weight"].data().asnumpy() != 0).all()

@@ -22,7 +22,7 @@ from sentiment_core.scoring import Scorer, Scores
 from sentiment_core.text import PADDING_ID, TextSettings
 
 GOLDEN = Path(__file__).parent / "golden"
-MODEL = tiny_model(11, scale=1.5)
+MODEL = tiny_model(11)
 TEXTS = random_texts(120, seed=5)
 
 
@@ -96,7 +96,7 @@ def test_the_golden_scores_do_not_move() -> None:
     ids=str,
 )
 def test_the_scorer_agrees_with_the_oracle(options: dict[str, Any]) -> None:
-    model = tiny_model(7, scale=1.5, **options)
+    model = tiny_model(7, **options)
     found = Scorer(model, threads=1, max_batch_tokens=400).score_texts(TEXTS).positive_probability
     expected = reference_probability(model, TEXTS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
