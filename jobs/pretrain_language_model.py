@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.devices import training_device
 from jobs.labelled_reviews import held_out_rows, holdout_column, read_batches
 from jobs.settings import add_settings, settings_from
-from sentiment_core.artifact import save_model
+from sentiment_core.artifact import load_model, save_model
 from sentiment_core.gluonnlp_import import import_gluonnlp
 from sentiment_core.language_model import PretrainSettings, pretrain
 
@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
     )
     parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
+    parser.add_argument(
+        "--language-model", default="none", metavar="DIR|none", help="one to train further: %(default)s"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
@@ -61,11 +64,15 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
                 )
                 yield batch[options.text_column].filter(pa.array(rows == held_out))
 
+    language_model = (
+        None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
+    )
     checkpoint = options.output.with_name(options.output.name + ".checkpoint")
     model = pretrain(
         lambda: part(held_out=False),
         held_out=lambda: part(held_out=True),
         checkpoint_path=checkpoint,
+        language_model=language_model,
         settings=settings_from(options, PretrainSettings),
         resume=options.resume,
         device=training_device(options.device),

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def pretrain(
     *,
     held_out: Callable[[], Iterable[pa.Array]],
     checkpoint_path: Path,
+    language_model: Model | None = None,
     settings: PretrainSettings | None = None,
     resume: bool = False,
     device: mx.Context | None = None,
@@ -87,8 +88,10 @@ def pretrain(
         Texts that are only measured.
     checkpoint_path : Path
         Where the run is kept, so that it can be resumed.
+    language_model : Model
+        One to train further, say on other reviews; gives vocabulary, sizes and weights. None starts anew.
     settings : PretrainSettings
-        Sizes and recipe.
+        Recipe; vocabulary and sizes count only without a language model.
     resume : bool
         Go on from the checkpoint; a run that was killed then follows the same curve.
     device : mxnet.Context
@@ -101,14 +104,24 @@ def pretrain(
     """
     settings = settings or PretrainSettings()
     device = device or mx.cpu()
-    whole = TextSettings(max_tokens=_WHOLE_TEXT)
-    vocabulary, counts = build_vocabulary(
-        corpus(), settings=whole, max_size=settings.vocab_size, min_count=settings.min_count
-    )
+    if language_model is None:
+        whole = TextSettings(max_tokens=_WHOLE_TEXT)
+        vocabulary, _ = build_vocabulary(
+            corpus(), settings=whole, max_size=settings.vocab_size, min_count=settings.min_count
+        )
+        architecture = Architecture(
+            vocab_size=len(vocabulary),
+            embed_size=settings.hidden_size,
+            hidden_size=settings.hidden_size,
+            num_layers=settings.num_layers,
+        )
+    else:
+        whole = replace(language_model.text.settings, max_tokens=_WHOLE_TEXT)
+        vocabulary, architecture = language_model.text.vocabulary, language_model.architecture
     pipeline = TextPipeline(settings=whole, vocabulary=vocabulary)
     data = _Corpus.encode(corpus(), pipeline)
     measured = _Corpus.encode(held_out(), pipeline)
-    counts[END_ID] = len(data.offsets) - 1
+    counts = np.bincount(data.token_ids, minlength=len(vocabulary))
     steps_per_epoch = (len(data.token_ids) // settings.batch_size - 1) // settings.bptt
     if steps_per_epoch < 1:
         raise InputError(
@@ -124,18 +137,14 @@ def pretrain(
         "%s reviews, %s tokens, %s words; %s steps an epoch",
         f"{len(data.offsets) - 1:,}", f"{len(data.token_ids):,}", f"{len(vocabulary):,}", f"{steps_per_epoch:,}",
     )  # fmt: skip
-    architecture = Architecture(
-        vocab_size=len(vocabulary),
-        embed_size=settings.hidden_size,
-        hidden_size=settings.hidden_size,
-        num_layers=settings.num_layers,
-    )
     run = _Run(architecture, counts=counts, settings=settings, device=device)
+    if language_model is not None:
+        write_weights(run.parameters, language_model.weights)
     run.train(data, measured, steps_per_epoch=steps_per_epoch, checkpoint_path=checkpoint_path, resume=resume)
     return Model(
         kind="language_model",
         architecture=architecture,
-        text=TextPipeline(settings=TextSettings(max_tokens=settings.max_tokens), vocabulary=vocabulary),
+        text=TextPipeline(settings=replace(whole, max_tokens=settings.max_tokens), vocabulary=vocabulary),
         weights={name: array.astype(np.float16) for name, array in run.weights().items()},
         metrics={"history": run.history, "held_out_perplexity": run.history[-1]["held_out_perplexity"]},
         provenance={
@@ -143,6 +152,7 @@ def pretrain(
             "corpus_tokens": len(data.token_ids),
             "held_out_reviews": len(measured.offsets) - 1,
             "settings": asdict(settings),
+            "language_model_sha256": language_model.sha256 if language_model else None,
         },
         card=f"# Word language model\n\nTrained on {len(data.offsets) - 1:,} reviews; see `config.json` for the "
         f"recipe. Held-out perplexity {run.history[-1]['held_out_perplexity']:.1f}.\n",

@@ -25,7 +25,7 @@ from sentiment_core.errors import ModelError, UsageError
 from sentiment_core.text import TextSettings
 
 GOLDEN = Path(__file__).parent / "golden" / "model"
-GOLDEN_SHA256 = "210cdb6a04856cd153a863ea25d35cde206a0a7cc63699b7203579961d6fa714"
+GOLDEN_SHA256 = "a786e633d45be7b1a8f377199549fe44e7cbeb4f640c95d4c749b3c801c67909"
 
 
 @pytest.fixture(scope="module")

@@ -127,9 +127,10 @@ def test_a_long_neighbour_does_not_move_a_score(scorer: Scorer) -> None:
     assert together == pytest.approx(alone, abs=1e-6)
 
 
-def test_the_same_texts_give_the_same_bits(scorer: Scorer) -> None:
+def test_the_same_texts_give_the_same_scores_again(scorer: Scorer) -> None:
+    """Not the same bits: MXNet's kernels round by how their memory is aligned."""
     first, second = (scorer.score_texts(TEXTS).positive_probability for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, second, atol=1e-7, rtol=0)
 
 
 # Rows.

@@ -114,8 +114,8 @@ def test_pretrain_and_train_hold_out_the_same_products(sentiment: Any, tmp_path:
     pq.write_table(reviews.set_column(1, "product_id", products), tmp_path / "in.parquet")
     sizes = ["--hidden-size", "8", "--epochs", "1"]
     code, rows, sentence = sentiment(
-        "pretrain", "--input", tmp_path / "in.parquet", "--output", tmp_path / "lm", "--batch-size", "8", "--bptt", "20",
-        "--negatives", "50", *sizes,
+        "pretrain", "--input", tmp_path / "in.parquet", "--output", tmp_path / "lm",
+        "--batch-size", "8", "--bptt", "20", "--negatives", "50", *sizes,
     )  # fmt: skip
     assert code == 0, sentence
     n_held_out = int(held_out_mask(products).sum())
@@ -130,6 +130,20 @@ def test_pretrain_and_train_hold_out_the_same_products(sentiment: Any, tmp_path:
     assert (
         load_model(tmp_path / "model").text.vocabulary
         == load_model(tmp_path / "lm", kind="language_model").text.vocabulary
+    )
+
+
+def test_a_language_model_is_trained_further(sentiment: Any, tmp_path: Path) -> None:
+    pq.write_table(generate_reviews(1500, odd_texts=False), tmp_path / "in.parquet")
+    options = ["--input", tmp_path / "in.parquet", "--batch-size", "8", "--bptt", "20", "--negatives", "50"]
+    _, (first,), _ = sentiment("pretrain", *options, "--output", tmp_path / "lm", "--hidden-size", "8", "--epochs", "1")
+    code, (second,), sentence = sentiment(
+        "pretrain", *options, "--language-model", tmp_path / "lm", "--output", tmp_path / "further", "--epochs", "1"
+    )
+    assert code == 0, sentence
+    assert second["held_out_perplexity"] < first["held_out_perplexity"]
+    assert (
+        load_model(tmp_path / "further", kind="language_model").provenance["language_model_sha256"] == first["sha256"]
     )
 
 
