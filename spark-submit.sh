@@ -33,7 +33,7 @@ while (($#)); do
   case $1 in
     pretrain | train | evaluate | score | predict | doctor) break ;;
     --help | -h) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --verbose | -v | --supervise | --*=*) submit+=("$1"); shift ;;
+    --verbose | -v | --version | --supervise | --*=*) submit+=("$1"); shift ;;
     -*) (($# > 1)) || fail "the option $1 needs a value" 2
         submit+=("$1" "$2"); shift 2 ;;
     *) fail "unknown verb '$1'; use pretrain, train, evaluate, score, predict or doctor" 2 ;;
@@ -91,4 +91,5 @@ esac
 # So the driver starts first, and starts Spark with the same options when the verb needs it.
 PYSPARK_SUBMIT_ARGS="$("$python" -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${settings[@]}") pyspark-shell"
 export PYSPARK_SUBMIT_ARGS
+export PYSPARK_PYTHON=$executor_python # without spark-submit's own runner, PySpark reads only the variable
 exec "$python" -m jobs.cli "$@"

@@ -9,12 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
+
+from py4j.protocol import Py4JJavaError
 
 from sentiment_core import errors
 from sentiment_core.mxnet_setup import prepare_mxnet
@@ -48,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, _interrupt)  # as schedulers stop a job: clean up, and say so
     try:
         prepare_mxnet()
         job = _load(VERBS[verb][0])
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = job.run(options.parse_args(given[1:]), _emit)
         code = 0
     except KeyboardInterrupt:
-        sentence, code = "interrupted; nothing was published", 1
+        sentence, code = "interrupted", 1
     except Exception as error:
         known = _as_known(error)
         if known is None:
@@ -86,7 +92,15 @@ def _load(module: str) -> Any:
 
 
 def _emit(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+    try:
+        print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+    except BrokenPipeError:
+        # Nobody reads the result; what the job did still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _as_known(error: Exception) -> errors.SentimentError | None:
@@ -103,6 +117,8 @@ def _as_known(error: Exception) -> errors.SentimentError | None:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, Py4JJavaError):
+        error = RuntimeError(error.java_exception.toString())
     lines = str(error).strip().splitlines()
     return lines[0] if lines else "no message"
 
@@ -114,7 +130,8 @@ def _stop_spark() -> None:
 
         session = SparkSession.getActiveSession()
         if session is not None:
-            session.stop()
+            with suppress(Exception):  # its JVM may be what failed
+                session.stop()
 
 
 if __name__ == "__main__":

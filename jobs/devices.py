@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark import TaskContext
 
 from sentiment_core.errors import EnvironmentFault
+from sentiment_core.mxnet_setup import prepare_mxnet
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -67,11 +68,17 @@ def task_device(requested: str) -> tuple[str, tuple[str, ...]]:
     context = TaskContext.get()
     assigned = context.resources().get("gpu") if context is not None else None
     addresses = tuple(assigned.addresses) if assigned is not None else ()
+    prepare_mxnet(threads=context.cpus() if context is not None else None)
     if requested == "cpu" or (requested == "auto" and not (addresses and gpu_count())):
         return "cpu", addresses
     if not addresses:
         raise EnvironmentFault(
             "--device gpu was asked for, but Spark assigned no GPU to the task; set "
             "spark.executor.resource.gpu.amount and spark.task.resource.gpu.amount, or use --device cpu"
+        )
+    if not addresses[0].isdigit():
+        raise EnvironmentFault(
+            f"the GPU address {addresses[0]!r} is no ordinal, which MXNet needs; let the discovery script print 0, 1, "
+            "..."
         )
     return f"gpu:{int(addresses[0])}", addresses

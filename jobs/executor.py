@@ -12,7 +12,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
             known = value1.setdefault(worker, dict(report, rows=0, tokens=0, groups=0, seconds=0.0))
             for name in ("rows", "tokens", "groups", "seconds"):
                 known[name] += report[name]
+            for name in ("devices", "gpu_addresses"):
+                known[name] = sorted({*known[name], *report[name]})
             known["peak_memory_bytes"] = max(known["peak_memory_bytes"], report["peak_memory_bytes"])
         return value1
 
@@ -88,7 +90,7 @@ class GroupScorer:
             report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
             yield scored
         if self.statistics is not None:
-            report["device"] = scorer.engine.device
+            report["devices"] = [scorer.engine.device]
             report["gpu_addresses"] = list(addresses)
             report["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             self.statistics.add({f"{socket.gethostname()}/{os.getpid()}": report})
@@ -178,6 +180,8 @@ def score_columns(scorer: Scorer, texts: pa.Array) -> dict[str, pa.Array]:
         healthy = np.ones(len(texts), dtype=bool)
         healthy[list(failed)] = False
         scores = scorer.score_texts(pc.if_else(pa.array(healthy), texts, None))
+        lengths = scorer.model.text.encode(texts).n_tokens
+        scores = replace(scores, n_tokens=lengths)
     status = scores.status
     status[list(failed)] = "failed"
     probability = scores.positive_probability

@@ -158,7 +158,8 @@ def _open(source: str | Path, columns: list[str]) -> ds.Dataset:
         raise InputError(f"{source}: no data file there; name a file or a directory that holds some")
     for name in columns:
         if name not in dataset.schema.names:
-            raise InputError(f"{source}: the column {name!r} is missing, there are: {', '.join(dataset.schema.names)}")
+            n_columns = len(dataset.schema.names)
+            raise InputError(f"{source}: the column {name!r} is missing among {n_columns}; name it with an option")
     return dataset
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.devices import training_device
 from jobs.labelled_reviews import held_out_rows, holdout_column, read_batches
 from jobs.settings import add_settings, settings_from
-from sentiment_core.artifact import load_model, save_model
+from sentiment_core.artifact import check_target, load_model, save_model
 from sentiment_core.gluonnlp_import import import_gluonnlp
 from sentiment_core.language_model import PretrainSettings, pretrain
 
@@ -42,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
     """Train or import, save, and emit the metrics."""
+    output = check_target(options.output)
     if options.from_gluonnlp:
         model = import_gluonnlp(*options.from_gluonnlp, max_tokens=options.max_tokens)
-        save_model(model, options.output)
+        save_model(model, output)
         emit({"model": str(options.output), "sha256": model.sha256})
         return f"imported {options.output}: {model.architecture.vocab_size:,} words"
 
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     language_model = (
         None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
     )
-    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    checkpoint = output.with_name(output.name + ".checkpoint")
     model = pretrain(
         lambda: part(held_out=False),
         held_out=lambda: part(held_out=True),
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         resume=options.resume,
         device=training_device(options.device),
     )
-    save_model(model, options.output)
+    save_model(model, output)
     checkpoint.unlink()
     emit({"model": str(options.output), "sha256": model.sha256, **model.metrics})
     return f"wrote {options.output}: held-out perplexity {model.metrics['held_out_perplexity']:.1f}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ SCORE_FIELDS = T.StructType(WORKER_FIELDS.fields + RUN_FIELDS.fields)
 
 _ID_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
 _PARTITION_TYPES = (T.StringType, T.IntegralType, T.DateType)
-_UNSUPPORTED = (T.NullType, T.CalendarIntervalType, T.UserDefinedType)
+_UNSUPPORTED = (T.NullType, T.CalendarIntervalType, T.YearMonthIntervalType, T.UserDefinedType)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,8 @@ def column(name: str) -> Column:
 def row_hash(schema: T.StructType, names: Iterable[str]) -> Column:
     """64-bit hash of a row's columns, equal on the input and on what was written of it.
 
-    Spark does not hash maps: one is hashed as its entries, and a column with a map further inside is left out.
+    Spark does not hash maps: one is hashed as its entries; a column with a map further inside, or a VARIANT, is left
+    out.
     """
     hashed = []
     for name in names:
@@ -161,8 +163,11 @@ def _require(schema: T.StructType, name: str, role: str, option: str) -> None:
     if schema.names.count(name) > 1:
         raise InputError(f"the input has {schema.names.count(name)} columns named {name!r}; rename them")
     near = difflib.get_close_matches(name, schema.names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; name it with {option}"
-    raise InputError(f"{role} column {name!r} is missing, the input has: {', '.join(schema.names)}{hint}")
+    hint = f"did you mean {near[0]!r}?" if near else f"name it with {option}"
+    # In a CSV without a header, the names are a review.
+    plain = all(re.fullmatch(r"[A-Za-z_][\w.]{0,60}", column_name) for column_name in schema.names)
+    found = f"has: {', '.join(schema.names)}" if plain else f"has {len(schema.names)} others"
+    raise InputError(f"{role} column {name!r} is missing, the input {found}; {hint}")
 
 
 def _require_type(schema: T.StructType, name: str, kinds: tuple[type[T.DataType], ...], cure: str) -> None:

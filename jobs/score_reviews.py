@@ -27,8 +27,8 @@ from pyspark.sql import types as T
 
 from jobs.audit import RowDigest, ScoreAudit, audit_scores, digest_columns
 from jobs.executor import GroupScorer, WorkerStatistics
-from jobs.publish import Publication, refuse_overlap
-from jobs.reading import CORRUPT_RECORD, INPUT_FORMATS, open_table, refusing_unreadable
+from jobs.publish import Publication, refuse_overlap, table_folders
+from jobs.reading import CORRUPT_RECORD, INPUT_FORMATS, data_files, open_table, refusing_unreadable
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, choose_columns, column, row_hash
 from jobs.session import spark_session
 from sentiment_core.artifact import Model, bundled_model_path, load_model
@@ -80,14 +80,16 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             "--device gpu was asked for, but no GPU is requested from Spark; set spark.executor.resource.gpu.amount "
             "and spark.task.resource.gpu.amount, or use --device cpu"
         )
-    if options.input_format != "table":
-        refuse_overlap(session, source=options.input, output=options.output)
+    is_path = options.input_format != "table" and data_files(session, options.input) is not None
+    if is_path:
+        refuse_overlap(session, sources=[options.input], output=options.output)
     with timings.of("read_input"):
         source = _Source.read(session, options)
         groups = options.groups or _group_count(source.digest.count, session.sparkContext.defaultParallelism)
     run_id = f"{run_date}-{_fingerprint(source, model, options, run_date)[:12]}"
-    publication = Publication(session, output=options.output, run_id=run_id)
-    publication.check_partition(source.columns.partition)
+    if not is_path:
+        refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
+    publication = Publication(session, output=options.output, run_id=run_id, partition=source.columns.partition)
     report: dict[str, Any] = {
         "run_id": run_id,
         "run_date": str(run_date),
@@ -132,7 +134,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     expected = f"run_date={run_date}" if source.columns.partition == "run_date" else None
     try:
         with timings.of("score"), refusing_unreadable(options.input):
-            staged = publication.stage(scored, partition=source.columns.partition, expected=expected)
+            staged = publication.stage(scored, expected=expected)
         with timings.of("audit"):
             audit = audit_scores(
                 staged,
@@ -141,14 +143,12 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
                 expected=source.digest,
                 max_failed_ratio=options.max_failed_ratio,
             )
-            report["output"]["bytes"] = publication.staged_bytes()
-        with timings.of("publish"):
-            report["output"]["partitions"] = publication.publish()
+        report["output"] |= {"bytes": publication.staged_bytes(), "partitions": publication.staged_partitions()}
         report |= {"status": "published", "seconds": timings.seconds}
         report |= _results(audit, statistics.value, seconds=timings.seconds["score"])
         cores = session.sparkContext.defaultParallelism
         report["cost_inputs"] = {"cores": cores, "core_seconds": round(cores * sum(timings.seconds.values()), 1)}
-        report["report"] = publication.write_report(report)
+        report |= {"report": publication.publish(report)}
     finally:
         publication.discard()
         broadcast.destroy()
@@ -175,8 +175,8 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
     DataFrame
         The kept columns, then `jobs.schema.WORKER_FIELDS`.
     """
-    # A hash of the id and nothing random: a repeated task sees the same rows.
-    group = F.pmod(F.xxhash64(column(columns.id)), F.lit(groups)).cast("int").alias(GROUP)
+    # A hash of the row and nothing random: a repeated task sees the same rows. With the text, since ids may be NULL.
+    group = F.pmod(F.xxhash64(column(columns.id), column(columns.text)), F.lit(groups)).cast("int").alias(GROUP)
     numbered = [column(name).alias(str(index)) for index, name in enumerate(columns.kept)]
     kept = [T.StructField(str(index), frame.schema[name].dataType) for index, name in enumerate(columns.kept)]
 
@@ -217,14 +217,14 @@ class _Source:
                 *digest_columns(row_hash(rows, columns.kept)),
                 *(part.alias(f"text_{name}") for part, name in zip(digest_columns(text), ("count", "sum", "xor"))),
                 F.count_if(corrupt).alias("corrupt"),
-                F.count_if(partition.cast("string") == "").alias("unnamed"),
+                F.count_if(partition.cast("string").isin("", "__HIVE_DEFAULT_PARTITION__")).alias("unnamed"),
             ).collect()[0]
         if row["corrupt"]:
             raise InputError(f"{options.input}: {row['corrupt']:,} records are malformed; repair the file")
         if row["unnamed"]:
             raise InputError(
-                f"{row['unnamed']:,} rows have an empty {columns.partition!r}, which as a partition would be read back "
-                "as NULL; partition by another column"
+                f"{row['unnamed']:,} rows have an empty or reserved {columns.partition!r}, which as a partition would "
+                "be read back as NULL; partition by another column"
             )
         return cls(
             frame=frame.select(*(column(name) for name in rows.names)),
@@ -292,7 +292,7 @@ def _results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> d
             "reviews_per_second": rows / max(seconds, 1e-9),
             "tokens_per_second": audit.tokens / max(seconds, 1e-9),
         },
-        "devices": sorted({worker["device"] for worker in workers.values()}),
+        "devices": sorted({device for worker in workers.values() for device in worker["devices"]}),
         "workers": workers,
     }
 

@@ -14,22 +14,28 @@ from sentiment_core.errors import EnvironmentFault
 
 __all__ = ["spark_session"]
 
-SETTINGS = {
+# The promises rest on these, so no default of a cluster and no option changes them.
+REQUIRED = {
     # Instants, not wall clocks: kept timestamps must not move with the machine's time zone.
     "spark.sql.session.timeZone": "UTC",
     # A partition value `00123` stays a string.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
     # Parquet pages carry checksums; without this a flipped bit is read silently wrong.
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     "spark.sql.parquet.mergeSchema": "true",
-    "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Version 2 of the committer shows files of tasks that fail later.
+    # Version 2 of the committer shows files of tasks that fail later; two runs of a task would race.
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
     "spark.speculation": "false",
+}
+# What the command line has not set.
+DEFAULTS = {
+    "spark.sql.parquet.compression.codec": "zstd",
     # Merged partitions would leave cores and GPUs idle: each holds few rows but much work.
     "spark.sql.adaptive.coalescePartitions.enabled": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
@@ -50,14 +56,14 @@ LOCAL_SETTINGS = {
 
 
 def spark_session(app_name: str) -> SparkSession:
-    """Start or find the session; what was given on the command line of spark-submit wins over `SETTINGS`.
+    """Start or find the session; what was given on the command line wins over `DEFAULTS`.
 
     Raises
     ------
     EnvironmentFault
-        If Java is missing or too old.
+        If it does not start: no Java, or one too old, or no such master.
     """
-    fallback = SparkConf(loadDefaults=False).setAll(list(SETTINGS.items()))
+    fallback = SparkConf(loadDefaults=False).setAll(list((DEFAULTS | REQUIRED).items()))
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         fallback.setAll(list(LOCAL_SETTINGS.items()))
@@ -65,9 +71,12 @@ def spark_session(app_name: str) -> SparkSession:
         SparkContext._ensure_initialized(conf=fallback)
         conf = SparkConf()
         for name, value in fallback.getAll():
-            conf.setIfMissing(name, value)
+            if name in REQUIRED:
+                conf.set(name, value)
+            else:
+                conf.setIfMissing(name, value)
         return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise EnvironmentFault(
-            f"Spark did not start ({str(error).splitlines()[0]}); it needs Java 17 or newer in JAVA_HOME or on PATH"
+            f"Spark did not start ({str(error).splitlines()[0]}); check --master, and Java with `sentiment doctor`"
         ) from error

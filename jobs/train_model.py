@@ -14,7 +14,7 @@ import pyarrow as pa
 from jobs.devices import training_device
 from jobs.labelled_reviews import add_label_arguments, read_labelled
 from jobs.settings import add_settings, settings_from
-from sentiment_core.artifact import load_model, save_model
+from sentiment_core.artifact import check_target, load_model, save_model
 from sentiment_core.training import Labelled, TrainSettings, train
 
 __all__ = ["add_arguments", "run"]
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
     """Train, save, and emit the metrics."""
+    output = check_target(options.output)
     device = training_device(options.device)
     language_model = (
         None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     def part(rows: npt.NDArray[np.bool_]) -> Labelled:
         return Labelled(texts=reviews.texts.filter(pa.array(rows)), positive=reviews.positive[rows])
 
-    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    checkpoint = output.with_name(output.name + ".checkpoint")
     model = train(
         part(~reviews.held_out),
         validation=part(reviews.held_out),
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         resume=options.resume,
         device=device,
     )
-    save_model(model, options.output)
+    save_model(model, output)
     checkpoint.unlink()
     validation = model.metrics["validation"]
     emit({"model": str(options.output), "sha256": model.sha256, "validation": validation})

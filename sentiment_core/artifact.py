@@ -32,7 +32,16 @@ from safetensors import SafetensorError
 from sentiment_core.errors import ModelError, UsageError
 from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
 
-__all__ = ["Architecture", "Decision", "Model", "Weights", "bundled_model_path", "load_model", "save_model"]
+__all__ = [
+    "Architecture",
+    "Decision",
+    "Model",
+    "Weights",
+    "bundled_model_path",
+    "check_target",
+    "load_model",
+    "save_model",
+]
 
 Kind = Literal["sentiment", "language_model"]
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -227,6 +236,22 @@ def bundled_model_path() -> Path:
     return Path(__file__).parent / "models" / "sentiment"
 
 
+def check_target(directory: Path | str) -> Path:
+    """The absolute path of a directory that `save_model` may write.
+
+    Raises
+    ------
+    UsageError
+        If the path exists and is something else than a model directory.
+    """
+    target = Path(directory).resolve()
+    if target.exists():
+        found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
+        if found is None or (found and not {DIGESTS} <= found <= MAX_BYTES.keys()):
+            raise UsageError(f"{directory} exists and is not a model; name a new directory")
+    return target
+
+
 def save_model(model: Model, directory: Path | str) -> None:
     """Write the model as a directory, replacing a model that stands there; never leaves half a model.
 
@@ -235,11 +260,7 @@ def save_model(model: Model, directory: Path | str) -> None:
     UsageError
         If the path exists and is something else than a model directory.
     """
-    target = Path(directory)
-    if target.exists():
-        found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
-        if found is None or (found and not {DIGESTS} <= found <= MAX_BYTES.keys()):
-            raise UsageError(f"{target} exists and is not a model; name a new directory")
+    target = check_target(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.new")
     outgoing = target.with_name(f".{target.name}.old")

@@ -38,7 +38,7 @@ def held_out_mask(keys: pa.Array | pa.ChunkedArray, *, fraction: float = 0.1) ->
         keys = keys.combine_chunks()
     if pa.types.is_dictionary(keys.type):
         keys = keys.dictionary_decode()
-    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type):
+    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type) or pa.types.is_string_view(keys.type):
         keys = keys.cast(pa.large_binary())  # a key that is not UTF-8 is a key like others
     encoded = keys.dictionary_encode(null_encoding="encode")
     limit = int(fraction * 2**64)

@@ -219,6 +219,7 @@ class _Run:
         self.device = device
         self.architecture = architecture
         self.history: list[dict[str, float]] = []
+        self.sampled_loss = math.nan  # smoothed over the steps
         self.data_sha256 = ""
         mx.random.seed(settings.seed)
         np.random.seed(settings.seed)  # MXNet's initialisers draw from NumPy's global generator
@@ -238,6 +239,9 @@ class _Run:
         drop_recurrent_weights(self.encoder, settings.weight_drop)
         self.encoder.hybridize(static_alloc=True, static_shape=True)
         self.loss.hybridize(static_alloc=True, static_shape=True)
+        # The first call reads the weights twice. In a training step it would draw the dropped ones twice, and the step
+        # after a resumption would be another one than in a run that was not killed.
+        self.encoder(mx.nd.zeros((1, 1, architecture.embed_size), ctx=device), *self.encoder.begin_state(1, device))
         self.parameters = {
             "embedding.weight": self.embedding.weight,
             **encoder_parameters(self.encoder),
@@ -261,7 +265,7 @@ class _Run:
         if resume:
             step, states = self._resume(checkpoint_path)
             _LOGGER.info("resumed at step %s of %s", f"{step:,}", f"{total_steps:,}")
-        started, first_step, saved, smoothed = time.monotonic(), step, time.monotonic(), None
+        started, first_step, saved = time.monotonic(), step, time.monotonic()
         while step < total_steps:
             epoch, position = divmod(step, steps_per_epoch)
             if position == 0 or step == first_step:
@@ -272,18 +276,20 @@ class _Run:
             window = lanes[position * settings.bptt : (position + 1) * settings.bptt + 1]
             loss, states = self._step(window.astype(np.int32), states, step=step, rate=schedule.rate(step))
             step += 1
-            smoothed = loss if smoothed is None else 0.99 * smoothed + 0.01 * loss
+            self.sampled_loss = loss if math.isnan(self.sampled_loss) else 0.99 * self.sampled_loss + 0.01 * loss
             if step % 100 == 0 or step == first_step + 20:
                 speed = (step - first_step) / (time.monotonic() - started)
                 tokens = speed * settings.batch_size * settings.bptt
                 left = (total_steps - step) / speed
                 _LOGGER.info(
                     "step %s/%s, epoch %.2f, sampled loss %.3f, %.0f tokens/s, %.0f min left",
-                    step, total_steps, step / steps_per_epoch, smoothed, tokens, left / 60,
+                    step, total_steps, step / steps_per_epoch, self.sampled_loss, tokens, left / 60,
                 )  # fmt: skip
             if step % steps_per_epoch == 0:
                 perplexity = self.perplexity(measured)
-                self.history.append({"epoch": epoch + 1, "sampled_loss": smoothed, "held_out_perplexity": perplexity})
+                self.history.append(
+                    {"epoch": epoch + 1, "sampled_loss": self.sampled_loss, "held_out_perplexity": perplexity}
+                )
                 _LOGGER.info("epoch %d done, held-out perplexity %.1f", epoch + 1, perplexity)
             if (
                 step == total_steps
@@ -350,6 +356,7 @@ class _Run:
         arrays |= {f"states/{index}": state.asnumpy() for index, state in enumerate(states)}
         progress = {
             "step": step,
+            "sampled_loss": self.sampled_loss,
             "history": self.history,
             "settings": asdict(self.settings),
             "data_sha256": self.data_sha256,
@@ -366,6 +373,7 @@ class _Run:
         write_weights(self.parameters, weights)
         step = int(checkpoint.progress["step"])
         self.optimizer.restore(checkpoint.part("adam"), step=step)
+        self.sampled_loss = float(checkpoint.progress["sampled_loss"])
         self.history = list(checkpoint.progress["history"])
         states = checkpoint.part("states")
         return step, [mx.nd.array(states[str(index)], ctx=self.device) for index in range(len(states))]

@@ -23,6 +23,7 @@ Axes: N texts, T tokens of all texts together, V words of the vocabulary.
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,7 +126,7 @@ class Vocabulary:
         if self.words[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS:
             raise ModelError(f"vocabulary.txt: must begin with {', '.join(SPECIAL_TOKENS)}, not {self.words[:4]!r}")
         if len(set(self.words)) != len(self.words):
-            repeated = next(word for word in self.words if self.words.count(word) > 1)
+            repeated = Counter(self.words).most_common(1)[0][0]
             raise ModelError(f"vocabulary.txt: holds the word {repeated!r} more than once")
         for word in self.words:
             if not word or word.split() != [word]:

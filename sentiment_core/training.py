@@ -301,14 +301,18 @@ class _Run:
         self.classifier_parameters = self.net.classifier.collect_params()
         self.classifier_parameters.setattr("grad_req", "add")  # a step may take the loss twice
         drop_recurrent_weights(self.net.classifier.encoder, settings.weight_drop)
+        # The first call reads the weights twice. In a training step it would draw the dropped ones twice, and the step
+        # after a resumption would be another one than in a run that was not killed.
+        self.net.classifier(mx.nd.zeros((1, 1, architecture.embed_size), ctx=device), mx.nd.ones((1,), ctx=device))
         self.optimizer = Adam(
             self.parameters,
             clip_norm=settings.clip_norm,
             rate_multipliers=_rate_multipliers(self.parameters, settings.layer_decay),
         )
-        self._scale: float | None = None
+        self.word_vector_scale = 0.0
         self.average: dict[str, mx.nd.NDArray] = {}
         self.history: list[dict[str, float]] = []
+        self.train_loss = math.nan  # smoothed over the steps
         self.best_loss = math.inf
         self.best_weights: dict[str, npt.NDArray[Any]] = {}
         self.best_logits: npt.NDArray[Any] = np.empty(0, np.float32)
@@ -328,13 +332,15 @@ class _Run:
         schedule = Schedule(
             peak=settings.learning_rate, total_steps=total_steps, warmup_fraction=settings.warmup_fraction
         )
+        # Of the weights that the run begins with: one that is resumed takes the same.
+        self.word_vector_scale = float(self.net.embedding.weight.data().asnumpy().std())
         step = 0
         if resume:
             step = self._resume(checkpoint_path)
             _LOGGER.info("resumed at step %s of %s", f"{step:,}", f"{total_steps:,}")
         else:
             self.average = {name: parameter.data().copy() for name, parameter in self.parameters.items()}
-        started, saved, tokens, first_step, smoothed = time.monotonic(), time.monotonic(), 0, step, math.nan
+        started, saved, tokens, first_step = time.monotonic(), time.monotonic(), 0, step
         while step < total_steps and not self._stalled():
             epoch, position = divmod(step, steps_per_epoch)
             np.random.seed((settings.seed, epoch))
@@ -343,18 +349,18 @@ class _Run:
                 loss = self._step(token_ids, lengths, data.positive[indices], step, schedule.rate(step))
                 step += 1
                 tokens += int(lengths.sum())
-                smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
+                self.train_loss = loss if math.isnan(self.train_loss) else 0.98 * self.train_loss + 0.02 * loss
                 if step % 50 == 0 or step == first_step + 10:
                     seconds = time.monotonic() - started
                     _LOGGER.info(
                         "step %d/%d, epoch %.2f, loss %.3f, %.0f tokens/s, %.1f min left",
-                        step, total_steps, step / steps_per_epoch, smoothed, tokens / seconds,
+                        step, total_steps, step / steps_per_epoch, self.train_loss, tokens / seconds,
                         (total_steps - step) * seconds / (step - first_step) / 60,
                     )  # fmt: skip
                 if time.monotonic() - saved > settings.checkpoint_seconds and step % steps_per_epoch:
                     self._save(checkpoint_path, step=step)
                     saved = time.monotonic()
-            self._finish_epoch(validation, epoch=epoch, train_loss=smoothed)
+            self._finish_epoch(validation, epoch=epoch)
             self._save(checkpoint_path, step=step)
             saved = time.monotonic()
 
@@ -384,7 +390,7 @@ class _Run:
         passes = 1
         if settings.adversarial_epsilon:
             norms = gradient.square().sum(axis=(0, 2), keepdims=True).sqrt()
-            shift = settings.adversarial_epsilon * self._word_vector_scale() * gradient / (norms + 1e-12)
+            shift = settings.adversarial_epsilon * self.word_vector_scale * gradient / (norms + 1e-12)
             _, adversarial_gradient = self._backward(embedded + shift, *inputs, mask_seed=mask_seed)
             gradient = gradient + adversarial_gradient
             passes = 2
@@ -423,13 +429,7 @@ class _Run:
         loss.backward()
         return loss, embedded.grad
 
-    def _word_vector_scale(self) -> float:
-        """Standard deviation of the word vectors' components."""
-        if self._scale is None:
-            self._scale = float(self.net.embedding.weight.data().asnumpy().std())
-        return self._scale
-
-    def _finish_epoch(self, validation: _Part, *, epoch: int, train_loss: float) -> None:
+    def _finish_epoch(self, validation: _Part, *, epoch: int) -> None:
         """Measure the averaged weights, as they will be stored, and keep them if they are the best so far."""
         current = read_weights(self.parameters)
         averaged = {name: average.asnumpy() for name, average in self.average.items()}
@@ -440,7 +440,7 @@ class _Run:
         self.history.append(
             {
                 "epoch": epoch + 1,
-                "train_loss": train_loss,
+                "train_loss": self.train_loss,
                 "validation_loss": metrics.log_loss,
                 "validation_accuracy": metrics.accuracy,
             }
@@ -472,6 +472,7 @@ class _Run:
         arrays["best_logits"] = self.best_logits
         progress = {
             "step": step,
+            "train_loss": self.train_loss,
             "history": self.history,
             "settings": asdict(self.settings),
             "data_sha256": self.data_sha256,
@@ -492,6 +493,7 @@ class _Run:
         self.optimizer.restore(checkpoint.part("adam"), step=step)
         average = checkpoint.part("average")
         self.average = {name: mx.nd.array(average[name], ctx=self.device) for name in self.parameters}
+        self.train_loss = float(checkpoint.progress["train_loss"])
         self.history = list(checkpoint.progress["history"])
         self.best_weights = checkpoint.part("best")
         self.best_logits = checkpoint.arrays["best_logits"]

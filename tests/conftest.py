@@ -16,5 +16,6 @@ settings.load_profile("sentiment")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide what MXNet, which will not change any more, could do better."""
+    """Hide what MXNet and GluonNLP, which will not change any more, could do better."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:mxnet")
+    config.addinivalue_line("filterwarnings", "ignore:WARNING. New optimizer:UserWarning:mxnet")

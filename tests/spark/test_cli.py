@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -232,3 +233,24 @@ def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
     assert arguments == ["-m", "jobs.cli", "score", "--input", "x y"]
     assert submitted.endswith("--master spark://h:7077 --conf 'a.b=c d' pyspark-shell")
     assert "spark.executor.resource.gpu.amount=2" in submitted
+
+
+def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_path: Path) -> None:
+    """On a real job: the workers run the wrapper."""
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    pq.write_table(generate_reviews(20), tmp_path / "in.parquet")
+    done = subprocess.run(
+        [
+            ROOT / "spark-submit.sh", "--master", "local[1]", "score", "--input", tmp_path / "in.parquet",
+            "--output", tmp_path / "scores", "--run-date", "2026-11-23",
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYSPARK_PYTHON": str(wrapper), "PYSPARK_DRIVER_PYTHON": sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "pyspark" in (tmp_path / "calls").read_text()
+    assert json.loads(done.stdout)["counts"]["rows"] == 20
+    assert done.stderr.splitlines()[-1].startswith("sentiment score: done: published 20 rows")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ from reference import reference_probability
 
 from jobs import cli, executor
 from jobs.executor import score_group
+from jobs.publish import Publication
 from jobs.schema import SCORE_FIELDS, WORKER_FIELDS
 from sentiment_core.artifact import Model
 from sentiment_core.errors import NonFiniteError
@@ -204,7 +206,8 @@ def test_text_formats_give_the_scores_of_parquet(
 
 
 def test_a_catalog_table_is_scored(score: Score, source: Path, spark: SparkSession, tmp_path: Path) -> None:
-    spark.read.parquet(str(source)).createOrReplaceTempView("reviews_to_score")
+    spark.read.parquet(str(source)).write.parquet(str(tmp_path / "warehouse"))
+    spark.read.parquet(str(tmp_path / "warehouse")).createOrReplaceTempView("reviews_to_score")
     assert score("reviews_to_score")[0] == 0
     assert len(scores_of(tmp_path)) == 300
 
@@ -252,6 +255,26 @@ def text_at(path: Path, text: str) -> Path:
     return path
 
 
+def partly_partitioned(folder: Path) -> Path:
+    (folder / "shop=1").mkdir(parents=True)
+    table_at(folder / "shop=1" / "x.parquet", review_id=[1], text=["x"])
+    table_at(folder / "y.parquet", review_id=[2], text=["y"])
+    return folder
+
+
+def globbed(folder: Path) -> Path:
+    folder.mkdir()
+    table_at(folder / "a1.parquet", review_id=[1], text=["x"])
+    table_at(folder / "a[12].parquet", review_id=[2], text=["y"])
+    table_at(folder / "a2.parquet", review_id=[3], text=["y"])
+    return folder / "a[12].parquet"
+
+
+NANOSECOND = pa.array([1], pa.timestamp("ns"))
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+BY_SHOP = ["--partition-by", "shop"]
+
+
 @pytest.mark.parametrize(
     ("make", "options", "code", "says"),
     [
@@ -276,10 +299,18 @@ def text_at(path: Path, text: str) -> Path:
             lambda tmp, good: table_at(tmp / "g", review_id=[1], text=["x"], shop=[""]),
             ["--partition-by", "shop"],
             3,
-            "empty 'shop'",
+            "reserved 'shop'",
         ),
         (lambda tmp, good: good, ["--partition-by", "product_id"], 2, "holds run_date="),
         (lambda tmp, good: good.parent, [], 2, "overlap"),
+        (lambda tmp, good: partly_partitioned(tmp / "h"), [], 3, "in and beside column=value folders"),
+        (lambda tmp, good: globbed(tmp / "i"), [], 3, "would read other files"),
+        (lambda tmp, good: table_at(tmp / "j", review_id=[1], Text=["x"], text=["y"]), [], 3, "differ in case"),
+        (lambda tmp, good: table_at(tmp / "k", review_id=[1], text=["x"], at=NANOSECOND), [], 3, "nanosecond"),
+        (lambda tmp, good: text_at(tmp / "l.csv", "17,Dr Smith is bad\n"), [], 3, "the input has 2 others"),
+        (lambda tmp, good: table_at(tmp / "m", review_id=[1], text=["x"], shop=[HIVE_NULL]), BY_SHOP, 3, "reserved"),
+        (lambda tmp, good: "nosuch://host/x", [], 3, "no path that this Spark can open"),
+        (lambda tmp, good: "", [], 3, "no path that this Spark can open"),
         (lambda tmp, good: good, ["--device", "gpu"], 6, "no GPU"),
         (lambda tmp, good: good, ["--run-date", "yesterday"], 2, "2026-11-23"),
         (lambda tmp, good: good, ["--groups", "0"], 2, "--groups"),
@@ -315,6 +346,100 @@ def test_an_unknown_option_is_wrong_usage(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as stopped:
         cli.main(["score", "--colour", "red"])
     assert stopped.value.code == 2
+
+
+def test_the_sentence_never_quotes_a_review(score: Score, tmp_path: Path) -> None:
+    path = text_at(tmp_path / "headless.csv", "17,Dr Smith ruined my teeth\n")
+    assert "Smith" not in score(path)[1]["sentence"]
+
+
+def test_clusters_defaults_do_not_make_damaged_files_vanish(
+    score: Score, reviews: pa.Table, spark: SparkSession, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "in").mkdir()
+    pq.write_table(reviews, tmp_path / "in" / "good.parquet")
+    pq.write_table(reviews, tmp_path / "in" / "damaged.parquet", compression="none", write_page_checksum=True)
+    content = bytearray((tmp_path / "in" / "damaged.parquet").read_bytes())
+    content[len(content) // 3] ^= 1
+    (tmp_path / "in" / "damaged.parquet").write_bytes(content)
+    spark.conf.set("spark.sql.files.ignoreCorruptFiles", "true")
+    try:
+        code, report = score(tmp_path / "in")
+    finally:
+        spark.conf.set("spark.sql.files.ignoreCorruptFiles", "false")
+    assert code == 3, report["sentence"]
+
+
+def test_a_relative_directory_with_a_space_is_found(
+    score: Score, reviews: pa.Table, tmp_path: Path, spark: SparkSession
+) -> None:
+    (tmp_path / "my reviews").mkdir()
+    pq.write_table(reviews, tmp_path / "my reviews" / "part.parquet")
+    relative = os.path.relpath(tmp_path / "my reviews", str(spark._jvm.java.lang.System.getProperty("user.dir")))
+    assert score(relative)[0] == 0
+
+
+def test_a_table_is_not_written_into_its_own_files(
+    score: Score, reviews: pa.Table, spark: SparkSession, tmp_path: Path
+) -> None:
+    pq.write_table(reviews, tmp_path / "in.parquet")
+    spark.read.parquet(str(tmp_path / "in.parquet")).write.parquet(str(tmp_path / "scores"))
+    spark.read.parquet(str(tmp_path / "scores")).createOrReplaceTempView("own_files")
+    code, report = score("own_files")
+    assert (code, "overlap" in report["sentence"]) == (2, True)
+
+
+def test_rows_without_an_id_are_spread_over_the_groups(score: Score, reviews: pa.Table, tmp_path: Path) -> None:
+    ids = pa.nulls(300, pa.int64())
+    pq.write_table(reviews.set_column(0, "review_id", ids), tmp_path / "in.parquet")
+    code, report = score(tmp_path / "in.parquet", "--groups", "4")
+    assert (code, report["counts"]["rows"]) == (0, 300), report["sentence"]
+    assert len(list((tmp_path / "scores" / "run_date=2026-11-23").glob("*.parquet"))) == 4
+
+
+def test_a_partition_column_whose_name_needs_escapes_is_replaced_again(score: Score, tmp_path: Path) -> None:
+    table_at(tmp_path / "in.parquet", review_id=[1, 2], text=["x", "y"], **{"shop:id": ["a/b", "c d"]})
+    for _ in range(2):
+        code, report = score(tmp_path / "in.parquet", "--partition-by", "shop:id")
+        assert code == 0, report["sentence"]
+    assert len(report["output"]["partitions"]) == 2
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_a_swap_that_fails_is_undone(
+    score: Score, reviews: pa.Table, tmp_path: Path, monkeypatch: Any, failing: int
+) -> None:
+    """Two partitions are replaced and one is new; the failing rename is each of the six in turn."""
+    by_product = ["--partition-by", "product_id"]
+    kettle, lamp, shoes = (pc.equal(reviews["product_id"], name) for name in ("kettle-k2", "desk-lamp", "trail-shoes"))
+    pq.write_table(reviews.filter(pc.or_(kettle, lamp)), tmp_path / "first.parquet")
+    pq.write_table(reviews.filter(pc.or_(pc.or_(kettle, lamp), shoes)), tmp_path / "second.parquet")
+    assert score(tmp_path / "first.parquet", *by_product)[0] == 0
+    before = snapshot(tmp_path / "scores")
+    rename, count = Publication._rename, iter(range(100))
+
+    def failing_rename(self: Publication, source: Any, target: Any) -> None:
+        if next(count) == failing:
+            raise KeyboardInterrupt if failing % 2 else OSError("disk gone")
+        rename(self, source, target)
+
+    monkeypatch.setattr(Publication, "_rename", failing_rename)
+    assert score(tmp_path / "second.parquet", *by_product)[0] == 1
+    assert snapshot(tmp_path / "scores") == before
+    monkeypatch.undo()
+
+
+def test_what_a_killed_swap_left_aside_comes_back(score: Score, source: Path, tmp_path: Path) -> None:
+    _, report = score(source)
+    aside = tmp_path / "scores" / "_staging" / report["run_id"] / "replaced"
+    aside.mkdir(parents=True)
+    before = snapshot(tmp_path / "scores" / "run_date=2026-11-23")
+    (tmp_path / "scores" / "run_date=2026-11-23").rename(aside / "run_date=2026-11-23")
+    pq.write_table(pq.read_table(source), source)
+    code, report = score(source, "--max-failed-ratio", "0")
+    assert code == 0, report["sentence"]
+    assert len(snapshot(tmp_path / "scores" / "run_date=2026-11-23")) == len(before)
+    assert not (tmp_path / "scores" / "_staging").exists()
 
 
 def test_lost_rows_stop_the_run(score: Score, source: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -400,3 +525,4 @@ def test_rows_on_which_the_engine_fails_are_marked_and_the_others_scored(model: 
         pytest.approx(healthy.positive_probability[2], abs=1e-6),
     ]
     assert columns["sentiment"].to_pylist()[1] is None
+    assert columns["n_tokens"].to_pylist() == [1, 1, 1]
