@@ -136,6 +136,29 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert_same_run(run(settings=settings, resume=True), whole)
 
 
+def test_states_are_carried_from_window_to_window_and_start_anew_each_epoch(
+    run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = language_model._Run._step
+    starts: list[list[npt.NDArray[np.float32]]] = []
+    ends: list[list[npt.NDArray[np.float32]]] = []
+
+    def noting(run: Any, window: Any, states: Any, **options: Any) -> Any:
+        starts.append([state.asnumpy() for state in states])
+        loss, states = original(run, window, states, **options)
+        ends.append([state.asnumpy() for state in states])
+        return loss, states
+
+    monkeypatch.setattr(language_model._Run, "_step", noting)
+    run(settings=replace(SETTINGS, epochs=2))
+    for step, states in enumerate(starts):
+        if step in (0, len(starts) // 2):
+            assert not any(state.any() for state in states)
+        else:
+            assert all(state.any() for state in states)
+            assert all(np.array_equal(state, end) for state, end in zip(states, ends[step - 1]))
+
+
 def test_resuming_a_finished_run_gives_its_model(run: Callable[..., Model], trained: Model) -> None:
     run()
     assert_same_run(run(resume=True), trained)

@@ -79,7 +79,7 @@ def weights_by_epoch(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     original = training._Run._finish_epoch
 
     def noting(run: Any, *args: Any, **options: Any) -> None:
-        epochs.append({name: array.asnumpy().astype(np.float16) for name, array in run.average.items()})
+        epochs.append({name: array.asnumpy() for name, array in run.average.items()})
         original(run, *args, **options)
 
     monkeypatch.setattr(training._Run, "_finish_epoch", noting)
@@ -87,7 +87,10 @@ def weights_by_epoch(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def same_weights(left: Any, right: Any) -> bool:
-    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+    """In half precision, in which weights are stored."""
+    return left.keys() == right.keys() and all(
+        np.array_equal(left[name].astype(np.float16), right[name].astype(np.float16)) for name in left
+    )
 
 
 def assert_same_run(left: Model, right: Model) -> None:
@@ -259,7 +262,23 @@ def test_the_average_is_that_of_all_steps(run: Callable[..., Model], monkeypatch
     epochs = weights_by_epoch(monkeypatch)
     run(settings=replace(SETTINGS, epochs=1, weight_average=0.9))
     for name, weights in epochs[0].items():
-        np.testing.assert_allclose(weights, expected[name], atol=2e-3)
+        np.testing.assert_allclose(weights, expected[name], atol=1e-6)
+
+
+def test_measuring_does_not_change_what_is_trained(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The averaged weights are measured, and training goes on with its own."""
+    original = training._Run._finish_epoch
+    unchanged: list[bool] = []
+
+    def comparing(run: Any, *args: Any, **options: Any) -> None:
+        before = {name: parameter.data().asnumpy() for name, parameter in run.parameters.items()}
+        original(run, *args, **options)
+        unchanged.extend(np.array_equal(run.parameters[name].data().asnumpy(), before[name]) for name in before)
+
+    monkeypatch.setattr(training._Run, "_finish_epoch", comparing)
+    run(settings=replace(SETTINGS, epochs=2))
+    assert len(unchanged) == 2 * 11
+    assert all(unchanged)
 
 
 def test_the_weights_that_are_stored_are_the_ones_that_were_measured(trained: Model) -> None:
@@ -356,6 +375,33 @@ def test_the_adversary_makes_the_loss_larger(run: Callable[..., Model], monkeypa
     run(settings=replace(SETTINGS, epochs=1, adversarial_epsilon=1.0))
     plain, adversarial = np.array(losses).reshape(-1, 2).T
     assert (adversarial > plain).all()
+
+
+def test_word_dropout_hides_whole_words_and_scales_the_others(
+    run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors: list[Any] = []
+    ids: list[Any] = []
+    step, backward = training._Run._step, training._Run._backward
+
+    def noting_ids(run: Any, token_ids: Any, *args: Any) -> float:
+        ids.append(token_ids)
+        return step(run, token_ids, *args)
+
+    def noting_factors(run: Any, embedded: Any, kept: Any, *args: Any, **options: Any) -> Any:
+        factors.append(kept.asnumpy()[:, :, 0])
+        return backward(run, embedded, kept, *args, **options)
+
+    monkeypatch.setattr(training._Run, "_step", noting_ids)
+    monkeypatch.setattr(training._Run, "_backward", noting_factors)
+    run(settings=replace(SETTINGS, epochs=1, word_dropout=0.2))
+    hidden = []
+    for token_ids, factor in zip(ids, factors):
+        assert set(np.unique(factor)) == {0.0, np.float32(1 / 0.8)}
+        by_word = {word: set(factor[token_ids == word]) for word in np.unique(token_ids)}
+        assert {len(seen) for seen in by_word.values()} == {1}
+        hidden += [seen == {0.0} for seen in by_word.values()]
+    assert np.mean(hidden) == pytest.approx(0.2, abs=0.04)
 
 
 def test_lower_layers_learn_more_slowly_if_asked() -> None:
