@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from jobs.devices import training_device
 from jobs.labelled_reviews import held_out_rows, holdout_column, read_batches
-from jobs.settings import add_settings, settings_from
-from sentiment_core.artifact import check_target, load_model, save_model
+from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
+from sentiment_core.artifact import check_target, save_model
 from sentiment_core.gluonnlp_import import import_gluonnlp
 from sentiment_core.language_model import PretrainSettings, pretrain
 
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
     )
     parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
-    parser.add_argument(
-        "--language-model", default="none", metavar="DIR|none", help="one to train further: %(default)s"
-    )
+    add_language_model(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
@@ -65,9 +63,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
                 )
                 yield batch[options.text_column].filter(pa.array(rows == held_out))
 
-    language_model = (
-        None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
-    )
+    language_model = language_model_from(options)
     checkpoint = output.with_name(output.name + ".checkpoint")
     model = pretrain(
         lambda: part(held_out=False),

@@ -1,4 +1,4 @@
-"""Fields of a settings dataclass as command line options, so that every setting has one name and one default."""
+"""Options that verbs share: the fields of a settings dataclass, and the language model to start from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 from dataclasses import fields
 from typing import Any, TypeVar
 
-__all__ = ["add_settings", "settings_from"]
+from sentiment_core.artifact import Model, bundled_model_path, load_model
+
+__all__ = ["add_language_model", "add_settings", "language_model_from", "settings_from"]
 
 S = TypeVar("S")
 
@@ -23,3 +25,19 @@ def add_settings(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
 def settings_from(options: argparse.Namespace, settings: type[S]) -> S:
     """The settings that were given on the command line."""
     return settings(**{field.name: getattr(options, field.name) for field in fields(settings)})  # type: ignore[arg-type]
+
+
+def add_language_model(parser: argparse.ArgumentParser) -> None:
+    """Add ``--language-model``."""
+    parser.add_argument(
+        "--language-model", default="none", metavar="DIR|bundled|none", help="what to start from: %(default)s"
+    )
+
+
+def language_model_from(options: argparse.Namespace) -> Model | None:
+    """The language model that was named, or None."""
+    if options.language_model == "none":
+        return None
+    bundled = options.language_model == "bundled"
+    path = bundled_model_path("language_model") if bundled else options.language_model
+    return load_model(path, kind="language_model")

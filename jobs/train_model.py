@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from jobs.devices import training_device
 from jobs.labelled_reviews import add_label_arguments, read_labelled
-from jobs.settings import add_settings, settings_from
-from sentiment_core.artifact import check_target, load_model, save_model
+from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
+from sentiment_core.artifact import check_target, save_model
 from sentiment_core.training import Labelled, TrainSettings, train
 
 __all__ = ["add_arguments", "run"]
@@ -23,7 +23,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``train`` verb."""
     add_label_arguments(parser)
-    parser.add_argument("--language-model", default="none", metavar="DIR|none", help="what to start from: %(default)s")
+    add_language_model(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model directory to write")
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
@@ -34,9 +34,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """Train, save, and emit the metrics."""
     output = check_target(options.output)
     device = training_device(options.device)
-    language_model = (
-        None if options.language_model == "none" else load_model(options.language_model, kind="language_model")
-    )
+    language_model = language_model_from(options)
     reviews = read_labelled(options)
 
     def part(rows: npt.NDArray[np.bool_]) -> Labelled:

@@ -231,9 +231,9 @@ class Model:
         return _from_files(files)
 
 
-def bundled_model_path() -> Path:
-    """Directory of the model that comes with the package."""
-    return Path(__file__).parent / "models" / "sentiment"
+def bundled_model_path(kind: Kind = "sentiment") -> Path:
+    """Directory of the model that comes with the package, or of the language model that it grew from."""
+    return Path(__file__).parent / "models" / kind
 
 
 def check_target(directory: Path | str) -> Path:

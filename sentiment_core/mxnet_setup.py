@@ -28,5 +28,3 @@ def prepare_mxnet(*, threads: int | None = None) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads or available_cores())
     # The cache of compiled primitives has no bound by default.
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "64")
-    # Row-sparse gradients are meant here; MXNet would remark on them in every run.
-    os.environ.setdefault("MXNET_STORAGE_FALLBACK_LOG_VERBOSE", "0")

@@ -16,7 +16,7 @@ from reference import reference_probability
 
 from jobs import cli
 from jobs.sample_reviews import generate_reviews
-from sentiment_core.artifact import Model, load_model
+from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.holdout import held_out_mask
 
@@ -254,3 +254,16 @@ def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_pat
     assert "pyspark" in (tmp_path / "calls").read_text()
     assert json.loads(done.stdout)["counts"]["rows"] == 20
     assert done.stderr.splitlines()[-1].startswith("sentiment score: done: published 20 rows")
+
+
+def test_the_bundled_language_model_is_one_to_start_from(sentiment: Any, tmp_path: Path) -> None:
+    pq.write_table(generate_reviews(60, odd_texts=False), tmp_path / "in.parquet")
+    code, rows, sentence = sentiment(
+        "train", "--input", tmp_path / "in.parquet", "--label-column", "stars", "--positive-above", "3",
+        "--language-model", "bundled", "--validation-fraction", "0.3", "--output", tmp_path / "model", "--epochs", "1",
+    )  # fmt: skip
+    assert code == 0, sentence
+    assert (
+        load_model(tmp_path / "model").provenance["language_model_sha256"]
+        == load_model(bundled_model_path("language_model"), kind="language_model").sha256
+    )
