@@ -258,7 +258,7 @@ def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_pat
 
 def test_the_bundled_language_model_is_one_to_start_from(sentiment: Any, tmp_path: Path) -> None:
     pq.write_table(generate_reviews(60, odd_texts=False), tmp_path / "in.parquet")
-    code, rows, sentence = sentiment(
+    code, _, sentence = sentiment(
         "train", "--input", tmp_path / "in.parquet", "--label-column", "stars", "--positive-above", "3",
         "--language-model", "bundled", "--validation-fraction", "0.3", "--output", tmp_path / "model", "--epochs", "1",
     )  # fmt: skip
