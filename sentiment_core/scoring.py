@@ -111,6 +111,8 @@ class Scorer:
     ) -> None:
         if max_batch_tokens < 1:
             raise UsageError(f"max_batch_tokens must be at least 1, not {max_batch_tokens}")
+        if model.kind != "sentiment":
+            raise UsageError(f"a {model.kind} cannot score; fine-tune it first with `sentiment train`")
         self.model = model
         self.max_batch_tokens = max_batch_tokens
         self.engine = _make_engine(model, engine=engine, precision=precision, device=device, threads=threads)

@@ -306,3 +306,8 @@ def test_a_wrong_option_is_refused_with_its_value(options: dict[str, Any], fault
 def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment() -> None:
     with pytest.raises(EnvironmentFault, match="cannot use GPU 63"):
         Scorer(MODEL, engine="mxnet", device="gpu:63")
+
+
+def test_a_language_model_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot score"):
+        Scorer(tiny_model(kind="language_model"))
