@@ -311,3 +311,12 @@ def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment() -> None:
 def test_a_language_model_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot score"):
         Scorer(tiny_model(kind="language_model"))
+
+
+def test_the_same_texts_get_the_same_bits_whatever_was_scored_between() -> None:
+    scorer = Scorer(tiny_model(3, embed_size=6, hidden_size=6))
+    texts = random_texts(150, seed=1)
+    first = scorer.score_texts(texts).positive_probability
+    for seed in range(12):
+        scorer.score_texts(random_texts(20 + 13 * seed, seed=seed))
+        np.testing.assert_array_equal(scorer.score_texts(texts).positive_probability, first)
