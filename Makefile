@@ -12,7 +12,7 @@ uv_version := 0.13.9
 compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/runtime-is-ready ## make .venv with all that jobs need (PYTHON=... names a Python 3.11)
 	@:
@@ -40,7 +40,7 @@ check: .venv/dev-is-ready ## check lint, format, types and import rules
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
 # away from where it has no wheel. Pins stay as they are unless ARGS say otherwise.
 lock: $(uv) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for the newest versions)
-	@$(compile) pyproject.toml --group build --output-file requirements.lock $(ARGS)
+	@$(compile) pyproject.toml --extra training --group build --output-file requirements.lock $(ARGS)
 	@$(compile) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 $(uv): Makefile
@@ -52,3 +52,5 @@ clean: ## remove all that these targets made
 	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache ./*.egg-info \
 	  spark-warehouse metastore_db derby.log
 	@find jobs sentiment_core tests -name __pycache__ -prune -exec rm -rf {} +
+
+include bundled_model.mk

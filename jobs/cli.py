@@ -29,6 +29,7 @@ __all__ = ["main"]
 VERBS = {
     "pretrain": ("jobs.pretrain_language_model", "train a word language model on review tables"),
     "train": ("jobs.train_model", "fine-tune a model on labelled reviews"),
+    "label": ("jobs.label_reviews", "label reviews with an ensemble of models, to train one model on"),
     "evaluate": ("jobs.evaluate_model", "measure a model on labelled reviews"),
     "score": ("jobs.score_reviews", "score a review table with Spark"),
     "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),

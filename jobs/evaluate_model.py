@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from jobs.labelled_reviews import add_label_arguments, read_labelled
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.scoring import ENGINES, PRECISIONS, Scorer
+from sentiment_core.slices import slice_metrics
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled model")
     add_label_arguments(parser)
     parser.add_argument("--held-out", action="store_true", help="only the reviews that training holds out")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="measure each value of a column too; repeatable"
+    )
+    parser.add_argument("--slices", action="store_true", help="measure by length, negation and label value too")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
 
@@ -34,21 +38,33 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     A review without a token has no probability; it counts as undecided, with probability 0.5.
     """
     model = load_model(options.model or bundled_model_path())
-    reviews = read_labelled(options)
-    rows = reviews.held_out if options.held_out else np.ones(len(reviews.positive), dtype=bool)
-    texts, positive = reviews.texts.filter(pa.array(rows)), reviews.positive[rows]
+    labelled = read_labelled(options, group_columns=options.by)
+    reviews = labelled.parts()[1] if options.held_out else labelled.reviews
     scorer = Scorer(model, engine=options.engine, precision=options.precision)
     started = time.perf_counter()
-    probability = scorer.score_texts(texts).positive_probability
+    scores = scorer.score_texts(reviews.texts)
     seconds = time.perf_counter() - started
-    metrics = evaluate_probabilities(positive, np.nan_to_num(probability, nan=0.5))
+    probability = np.nan_to_num(scores.positive_probability, nan=0.5)
+    metrics = evaluate_probabilities(reviews.positive, probability)
+    slices = {}
+    if options.by or options.slices:
+        slices["slices"] = slice_metrics(
+            reviews.texts,
+            scores.n_tokens,
+            reviews.positive,
+            probability,
+            label_values=reviews.grades,
+            label_name=options.label_column,
+            groups=reviews.groups,
+        )
     emit(
         metrics.as_dict()
         | {
-            "empty": int(np.isnan(probability).sum()),
-            "unlabelled": reviews.n_unlabelled,
-            "reviews_per_second": round(len(texts) / seconds, 1),
+            "empty": int(np.isnan(scores.positive_probability).sum()),
+            "unlabelled": labelled.n_unlabelled,
+            "reviews_per_second": round(len(reviews) / seconds, 1),
             "model_sha256": model.sha256,
         }
+        | slices
     )
-    return f"accuracy {metrics.accuracy:.4f} on {metrics.n:,} reviews, {len(texts) / seconds:,.0f} reviews/s"
+    return f"accuracy {metrics.accuracy:.4f} on {metrics.n:,} reviews, {len(reviews) / seconds:,.0f} reviews/s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,20 @@ import pyarrow.dataset as ds
 
 from sentiment_core.errors import InputError
 from sentiment_core.holdout import held_out_mask
+from sentiment_core.labelled import Labelled
 
 __all__ = [
+    "TEACHER_COLUMN",
     "LabelledReviews",
     "add_label_arguments",
+    "column_names",
     "held_out_rows",
     "holdout_column",
     "read_batches",
+    "read_elsewhere",
     "read_labelled",
     "read_table",
+    "read_teacher_labels",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,6 +40,8 @@ _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
 
+TEACHER_COLUMN = "teacher_probability"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledReviews:
@@ -42,18 +49,20 @@ class LabelledReviews:
 
     Attributes
     ----------
-    texts : Arrow array of string, shape (N,)
-    positive : array of bool, shape (N,)
+    reviews : Labelled, N reviews
     held_out : array of bool, shape (N,)
         Which ones training does not see.
     n_unlabelled : int
         Reviews of the input that have no label.
     """
 
-    texts: pa.Array
-    positive: npt.NDArray[np.bool_]
+    reviews: Labelled
     held_out: npt.NDArray[np.bool_]
     n_unlabelled: int
+
+    def parts(self) -> tuple[Labelled, Labelled]:
+        """What is trained on, and what is held out."""
+        return self.reviews.where(~self.held_out), self.reviews.where(self.held_out)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +95,8 @@ def read_batches(source: str | Path, columns: list[str]) -> Iterator[pa.RecordBa
         yield from _open(source, columns).to_batches(columns=list(dict.fromkeys(columns)), batch_size=_ROWS_PER_BATCH)
 
 
-def read_labelled(options: argparse.Namespace) -> LabelledReviews:
-    """Read what the options of `add_label_arguments` name.
+def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] = ()) -> LabelledReviews:
+    """Read what the options of `add_label_arguments` name, and columns to group the reviews by.
 
     Raises
     ------
@@ -96,7 +105,9 @@ def read_labelled(options: argparse.Namespace) -> LabelledReviews:
     """
     columns = [options.text_column, options.label_column]
     product_column = holdout_column(options.input, product_column=options.product_column)
-    table = read_table(options.input, columns + [product_column] * (product_column is not None))
+    table = read_table(
+        options.input, [*columns, *group_columns, *([product_column] if product_column is not None else [])]
+    )
     kind = table.schema.field(options.label_column).type
     if pa.types.is_boolean(kind):
         labels = table[options.label_column].cast(pa.float64())
@@ -109,9 +120,14 @@ def read_labelled(options: argparse.Namespace) -> LabelledReviews:
     n_unlabelled = len(labelled) - len(table)
     if n_unlabelled:
         _LOGGER.info("%s reviews have no label and are left out", f"{n_unlabelled:,}")
+    grades = labels.to_numpy()
     return LabelledReviews(
-        texts=table[options.text_column].combine_chunks(),
-        positive=labels.to_numpy() > options.positive_above,
+        reviews=Labelled(
+            texts=table[options.text_column].combine_chunks(),
+            positive=grades > options.positive_above,
+            grades=grades,
+            groups={name: table[name].combine_chunks() for name in group_columns},
+        ),
         held_out=held_out_rows(
             table,
             text_column=options.text_column,
@@ -120,6 +136,54 @@ def read_labelled(options: argparse.Namespace) -> LabelledReviews:
         ),
         n_unlabelled=n_unlabelled,
     )
+
+
+def read_elsewhere(source: str | Path) -> Labelled:
+    """Read labelled reviews of other domains: columns text, label (0 or 1) and domain."""
+    table = read_table(source, ["text", "label", "domain"])
+    try:
+        positive = table["label"].cast(pa.bool_()).to_numpy()
+        return Labelled(
+            texts=table["text"].combine_chunks(),
+            positive=positive.astype(bool),
+            groups={"domain": table["domain"].combine_chunks()},
+        )
+    except pa.ArrowException as error:
+        raise InputError(f"{source}: the column label must hold 0 and 1 ({error})") from error
+
+
+def read_teacher_labels(source: str | Path) -> Labelled:
+    """Read a table that `sentiment label` wrote.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a probability is none.
+    """
+    table = read_table(source, ["text", TEACHER_COLUMN])
+    kind = table.schema.field(TEACHER_COLUMN).type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise InputError(f"{source}: {TEACHER_COLUMN} must be numbers, not {kind}; write it with `sentiment label`")
+    probabilities = table[TEACHER_COLUMN].cast(pa.float64()).to_numpy()
+    wrong = ~((probabilities >= 0) & (probabilities <= 1))
+    if wrong.any():
+        raise InputError(
+            f"{source}: {TEACHER_COLUMN} is {probabilities[wrong][0]} in {wrong.sum():,} rows, not from 0 to 1; "
+            "write the table with `sentiment label`"
+        )
+    return Labelled(texts=table["text"].combine_chunks(), positive=probabilities)
+
+
+def column_names(source: str | Path, *, needed: Sequence[str] = ()) -> list[str]:
+    """Names of a table's columns.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be opened or a needed column is missing.
+    """
+    names: list[str] = _open(source, list(needed)).schema.names
+    return names
 
 
 def holdout_column(source: str | Path, *, product_column: str) -> str | None:

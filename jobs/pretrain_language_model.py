@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """Train or import, save, and emit the metrics."""
     output = check_target(options.output)
     if options.from_gluonnlp:
-        model = import_gluonnlp(*options.from_gluonnlp, max_tokens=options.max_tokens)
+        model = import_gluonnlp(*options.from_gluonnlp)
         save_model(model, output)
         emit({"model": str(options.output), "sha256": model.sha256})
         return f"imported {options.output}: {model.architecture.vocab_size:,} words"

@@ -7,15 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
 from jobs.devices import training_device
-from jobs.labelled_reviews import add_label_arguments, read_labelled
+from jobs.labelled_reviews import add_label_arguments, read_elsewhere, read_labelled, read_teacher_labels
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from sentiment_core.artifact import check_target, save_model
-from sentiment_core.training import Labelled, TrainSettings, train
+from sentiment_core.training import TrainSettings, train
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``train`` verb."""
     add_label_arguments(parser)
     add_language_model(parser)
+    parser.add_argument(
+        "--teacher-labels", metavar="PATH", help="more texts to learn from, as `sentiment label` writes them"
+    )
+    parser.add_argument(
+        "--elsewhere", metavar="PATH", help="reviews of other domains (text, label, domain), only measured"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model directory to write")
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
@@ -35,15 +37,14 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     output = check_target(options.output)
     device = training_device(options.device)
     language_model = language_model_from(options)
-    reviews = read_labelled(options)
-
-    def part(rows: npt.NDArray[np.bool_]) -> Labelled:
-        return Labelled(texts=reviews.texts.filter(pa.array(rows)), positive=reviews.positive[rows])
-
+    training, validation = read_labelled(options).parts()
+    teacher_labels = read_teacher_labels(options.teacher_labels) if options.teacher_labels else None
     checkpoint = output.with_name(output.name + ".checkpoint")
     model = train(
-        part(~reviews.held_out),
-        validation=part(reviews.held_out),
+        training,
+        validation=validation,
+        teacher_labels=teacher_labels,
+        elsewhere=read_elsewhere(options.elsewhere) if options.elsewhere else None,
         checkpoint_path=checkpoint,
         language_model=language_model,
         settings=settings_from(options, TrainSettings),

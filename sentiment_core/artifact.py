@@ -1,8 +1,9 @@
 """The model as a directory and as bytes: weights, vocabulary, settings, metrics, card and digests.
 
-A directory holds six plain files; ``sha256sum -c SHA256SUMS`` verifies it, and the SHA-256 of the file
-``SHA256SUMS`` itself is the model's name in every output row. The bytes that Spark broadcasts are the same
-files in an uncompressed zip. Nothing is ever unpickled, and nothing is trusted before its digest holds.
+A directory holds six plain files, and a seventh if its card shows a picture; ``sha256sum -c SHA256SUMS`` verifies
+it, and the SHA-256 of the file ``SHA256SUMS`` itself is the model's name in every output row. The bytes that Spark
+broadcasts are the same files in an uncompressed zip. Nothing is ever unpickled, and nothing is trusted before its
+digest holds.
 
 Two kinds share the format: ``sentiment`` (scores reviews) and ``language_model`` (what fine-tuning starts from).
 
@@ -53,10 +54,12 @@ MAX_BYTES = {
     "README.md": 1 << 20,
     "config.json": 1 << 20,
     "metrics.json": 1 << 24,
+    "reliability.svg": 300_000,
     "vocabulary.txt": 1 << 26,
     "weights.safetensors": 1 << 32,
     DIGESTS: 1 << 12,
 }
+_OPTIONAL = frozenset({"reliability.svg"})
 _DTYPES = {"float16": np.dtype(np.float16), "float32": np.dtype(np.float32)}
 
 
@@ -140,11 +143,13 @@ class Decision:
 class Model:
     """Everything that turns text into a score, or a language model that a score can grow from.
 
+    ``reliability_plot`` is SVG, which the card of a sentiment model may show; empty where there is none.
+
     Raises
     ------
     ModelError
-        If a tensor is missing, extra, misshaped, of a wrong type or not finite, or the vocabulary does not
-        match the weights.
+        If a tensor is missing, extra, misshaped, of a wrong type or not finite, the vocabulary does not
+        match the weights, or the plot is too large or that of a language model.
     """
 
     kind: Kind
@@ -155,6 +160,7 @@ class Model:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
+    reliability_plot: str = ""
 
     def __post_init__(self) -> None:
         if len(self.text.vocabulary) != self.architecture.vocab_size:
@@ -177,6 +183,9 @@ class Model:
                 raise ModelError(f"weights.safetensors: {name!r} holds values that are not finite")
         if len({tensor.dtype for tensor in self.weights.values()}) > 1:
             raise ModelError("weights.safetensors: the tensors are of different types, expected one type for all")
+        if self.reliability_plot and self.kind != "sentiment":
+            raise ModelError("reliability.svg: a language model has no probabilities to show; leave it out")
+        _check_size("reliability.svg", len(self.reliability_plot.encode()))
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -195,6 +204,7 @@ class Model:
             "README.md": self.card.encode(),
             "config.json": _to_json(config),
             "metrics.json": _to_json(self.metrics),
+            **({"reliability.svg": self.reliability_plot.encode()} if self.reliability_plot else {}),
             "vocabulary.txt": "".join(f"{word}\n" for word in self.text.vocabulary.words).encode(),
             "weights.safetensors": safetensors.numpy.save(arrays),
         }
@@ -325,6 +335,10 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
         vocabulary = Vocabulary(tuple(files["vocabulary.txt"].decode().split("\n")[:-1]))
     with _fault_in("README.md"):
         card = files["README.md"].decode()
+    with _fault_in("reliability.svg"):
+        reliability_plot = files.get("reliability.svg", b"").decode()
+        if "reliability.svg" in files and not reliability_plot:
+            raise ModelError("reliability.svg: is empty; a model without a plot has no such file")
     with _fault_in("weights.safetensors"):
         weights = safetensors.numpy.load(files["weights.safetensors"])
     model = Model(
@@ -336,12 +350,13 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
         metrics=metrics,
         provenance=provenance,
         card=card,
+        reliability_plot=reliability_plot,
     )
     found = weights["embedding.weight"].dtype.name
     if config.get("dtype") != found:
         raise ModelError(f"weights.safetensors: the tensors are {found}, config.json says {config.get('dtype')}")
     # The files as they came, not written anew: the name of a model does not depend on the libraries' versions.
-    vars(model)["files"] = {name: files[name] for name in MAX_BYTES}
+    vars(model)["files"] = {name: files[name] for name in MAX_BYTES if name in files}
     return model
 
 
@@ -358,7 +373,7 @@ def _check_names(names: list[str], where: str) -> None:
     for name in names:
         if name not in MAX_BYTES or names.count(name) > 1:
             raise ModelError(f"{where}: unexpected file {name!r}; a model holds {', '.join(sorted(MAX_BYTES))}")
-    for name in sorted(MAX_BYTES):
+    for name in sorted(MAX_BYTES.keys() - _OPTIONAL):
         if name not in names:
             raise ModelError(f"{where}: the file {name} is missing; copy the whole model directory")
 

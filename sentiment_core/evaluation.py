@@ -27,6 +27,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
 
+LABEL_TARGET = 0.95  # share of right labels that the neutral band is made for
+WIDEST_BAND = 0.3  # on either side of 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
@@ -145,7 +148,7 @@ def choose_calibration(labels: Labels, logits: Floats, *, n_folds: int = 5) -> t
     return method, slope, intercept
 
 
-def neutral_band(labels: Labels, probabilities: Floats, *, target: float = 0.95) -> tuple[float, float]:
+def neutral_band(labels: Labels, probabilities: Floats, *, target: float = LABEL_TARGET) -> tuple[float, float]:
     """Cut-offs of the neutral label: the narrowest band around 0.5 outside which labels are right often enough.
 
     Parameters
@@ -160,7 +163,7 @@ def neutral_band(labels: Labels, probabilities: Floats, *, target: float = 0.95)
     negative_below, positive_from : float
         Symmetric around 0.5, in steps of 0.01; at most 0.2 and 0.8, even if the target is not reached there.
     """
-    for half in np.arange(0, 31) / 100:
+    for half in np.arange(0, round(100 * WIDEST_BAND) + 1) / 100:
         outside = np.abs(probabilities - 0.5) >= half
         right = (probabilities >= 0.5) == labels
         if not outside.any() or right[outside].mean() >= target:

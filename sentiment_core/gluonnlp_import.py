@@ -17,7 +17,7 @@ import numpy as np
 
 from sentiment_core.artifact import Architecture, Model
 from sentiment_core.errors import ModelError
-from sentiment_core.text import SPECIAL_TOKENS, TextPipeline, TextSettings, Vocabulary
+from sentiment_core.text import MOST_TOKENS, SPECIAL_TOKENS, TextPipeline, TextSettings, Vocabulary
 
 __all__ = ["import_gluonnlp"]
 
@@ -28,7 +28,7 @@ _LAYER = re.compile(r"(?:encoder\.|lstm)(?:(\d+)[._])?(?:_unfused\.|l)(\d+)[._](
 _DECODER_BIAS = re.compile(r"(?:decoder\.(?:0\.)?|(?:dense\d+|embedding0)_)bias$")
 
 
-def import_gluonnlp(parameters: Path, vocabulary: Path, *, max_tokens: int = 500, lower_case: bool = False) -> Model:
+def import_gluonnlp(parameters: Path, vocabulary: Path, *, lower_case: bool = False) -> Model:
     """Make a language-model artifact of GluonNLP's files.
 
     Parameters
@@ -37,8 +37,8 @@ def import_gluonnlp(parameters: Path, vocabulary: Path, *, max_tokens: int = 500
         The ``.params`` file.
     vocabulary : Path
         JSON as `gluonnlp.Vocab.to_json` writes it.
-    max_tokens, lower_case : int, bool
-        Text settings; the published vocabularies keep case.
+    lower_case : bool
+        Fold case; the published vocabularies keep it.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def import_gluonnlp(parameters: Path, vocabulary: Path, *, max_tokens: int = 500
             num_layers=len(layers),
         ),
         text=TextPipeline(
-            settings=TextSettings(max_tokens=max_tokens, lower_case=lower_case), vocabulary=Vocabulary(tuple(ours))
+            settings=TextSettings(max_tokens=MOST_TOKENS, lower_case=lower_case), vocabulary=Vocabulary(tuple(ours))
         ),
         weights=weights,
         provenance={

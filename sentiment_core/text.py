@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,6 +36,8 @@ import pyarrow.compute as pc
 from sentiment_core.errors import InputError, ModelError, UsageError
 
 __all__ = [
+    "MOST_TOKENS",
+    "SENTENCE_ENDS",
     "SPECIAL_TOKENS",
     "EncodedTexts",
     "TextPipeline",
@@ -44,9 +46,12 @@ __all__ = [
     "build_vocabulary",
     "encode",
     "tokenize",
+    "valid_utf8",
 ]
 
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>")
+MOST_TOKENS = 100_000
+SENTENCE_ENDS = (".", "!", "?", "...", "!!", "??")
 UNKNOWN_ID, PADDING_ID, BEGIN_ID, END_ID = range(4)
 
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});"
@@ -97,14 +102,14 @@ class TextSettings:
     lower_case : bool
         Fold case before the vocabulary is asked.
     max_tokens : int
-        Tokens kept of a text, 1 to 100,000.
+        Tokens kept of a text, 1 to 100,000, which is more than any review has.
     """
 
     lower_case: bool = True
     max_tokens: int = 500
 
     def __post_init__(self) -> None:
-        if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= 100_000:
+        if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= MOST_TOKENS:
             raise UsageError(f"max_tokens must be a whole number from 1 to 100,000, not {self.max_tokens!r}")
         if not isinstance(self.lower_case, bool):
             raise UsageError(f"lower_case must be true or false, not {self.lower_case!r}")
@@ -134,6 +139,12 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def ids(self, words: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Ids of the words that it holds, without the others."""
+        found = pc.index_in(pa.array(words, pa.large_string()), value_set=self.arrow)
+        ids: npt.NDArray[np.int32] = found.drop_null().to_numpy()
+        return ids
 
     @cached_property
     def arrow(self) -> pa.LargeStringArray:
@@ -296,7 +307,7 @@ class _Chunks:
 
     @classmethod
     def of(cls, texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> _Chunks:
-        split = pc.ascii_split_whitespace(_without_markup(_valid_utf8(texts)))
+        split = pc.ascii_split_whitespace(_without_markup(valid_utf8(texts)))
         encoded = split.flatten().dictionary_encode()
         lengths = pc.list_value_length(split).fill_null(0).to_numpy()
         return cls(
@@ -360,8 +371,14 @@ def _without_markup(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     return _where(_where(texts, _ENTITY, _unescape), "<", lambda some: _rewrite(some, [(_TAG, " ")]))
 
 
-def _valid_utf8(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
-    """The texts as one valid large_string array without NUL, nulls kept."""
+def valid_utf8(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """The texts as one valid large_string array without NUL, nulls kept; what is not UTF-8 is replaced.
+
+    Raises
+    ------
+    InputError
+        If the array holds neither strings nor bytes.
+    """
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if pa.types.is_dictionary(texts.type):

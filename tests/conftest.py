@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,3 +21,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide what MXNet and GluonNLP, which will not change any more, could do better."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:mxnet")
     config.addinivalue_line("filterwarnings", "ignore:WARNING. New optimizer:UserWarning:mxnet")
+
+
+@pytest.fixture
+def sentiment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a verb: exit code, results, and the closing sentence."""
+    from jobs import cli
+
+    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
+
+    def run(*arguments: Any) -> tuple[int, list[dict[str, Any]], str]:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return code, [json.loads(line) for line in captured.out.splitlines()], captured.err.strip().splitlines()[-1]
+
+    return run

@@ -20,17 +20,33 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from models import tiny_model
 
-from sentiment_core.artifact import DIGESTS, MAX_BYTES, Architecture, Decision, Model, load_model, save_model
+from sentiment_core.artifact import (
+    DIGESTS,
+    MAX_BYTES,
+    Architecture,
+    Decision,
+    Model,
+    bundled_model_path,
+    load_model,
+    save_model,
+)
 from sentiment_core.errors import ModelError, UsageError
 from sentiment_core.text import TextSettings
 
 GOLDEN = Path(__file__).parent / "golden" / "model"
 GOLDEN_SHA256 = "a786e633d45be7b1a8f377199549fe44e7cbeb4f640c95d4c749b3c801c67909"
+PLOT = "reliability.svg"
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'><text>é</text></svg>\n"
 
 
 @pytest.fixture(scope="module")
 def golden_files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in GOLDEN.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def plotted_files() -> dict[str, bytes]:
+    return replace(load_model(GOLDEN), reliability_plot=SVG).files
 
 
 def with_digests(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -110,6 +126,15 @@ def test_the_golden_model_keeps_its_name() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sentiment", "language_model"])
+def test_the_bundled_models_keep_their_names(kind: Any) -> None:
+    """A release may give new models another file, but not those that have a name."""
+    directory = bundled_model_path(kind)
+    model = load_model(directory, kind=kind)
+    assert model.sha256 == hashlib.sha256((directory / DIGESTS).read_bytes()).hexdigest()
+    assert replace(model).files == model.files, "written anew, the files are the same bytes"
+
+
+@pytest.mark.parametrize("kind", ["sentiment", "language_model"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_saving_and_loading_is_the_identity(kind: Any, dtype: Any, tmp_path: Path) -> None:
     model = tiny_model(
@@ -141,25 +166,55 @@ def test_saving_and_loading_is_the_identity(kind: Any, dtype: Any, tmp_path: Pat
         unique=True,
     ),
     card=st.text(st.characters(exclude_categories=["Cs"])),
+    plot=st.text(st.characters(exclude_categories=["Cs"])),
 )
 def test_bytes_to_model_to_bytes_is_the_identity(
-    sizes: dict[str, int], kind: Any, dtype: Any, words: list[str], card: str
+    sizes: dict[str, int], kind: Any, dtype: Any, words: list[str], card: str, plot: str
 ) -> None:
-    model = tiny_model(3, kind=kind, dtype=dtype, words=words, card=card, **sizes)
+    fields = {"card": card, "reliability_plot": plot if kind == "sentiment" else ""}
+    model = tiny_model(3, kind=kind, dtype=dtype, words=words, **fields, **sizes)
     content = model.to_bytes()
     loaded = Model.from_bytes(content)
     assert same_model(loaded, model)
-    assert loaded.card == card
-    assert (
-        loaded.to_bytes()
-        == content
-        == tiny_model(3, kind=kind, dtype=dtype, words=words, card=card, **sizes).to_bytes()
-    )
+    assert (loaded.card, loaded.reliability_plot) == (card, fields["reliability_plot"])
+    assert (PLOT in loaded.files) == bool(fields["reliability_plot"])
+    again = tiny_model(3, kind=kind, dtype=dtype, words=words, **fields, **sizes)
+    assert loaded.to_bytes() == content == again.to_bytes() == replace(loaded).to_bytes()
 
 
 def test_both_forms_are_the_same_model() -> None:
     model = load_model(GOLDEN)
     assert Model.from_bytes(model.to_bytes()).sha256 == GOLDEN_SHA256
+
+
+def test_the_plot_is_a_file_of_the_model(tmp_path: Path) -> None:
+    model = replace(load_model(GOLDEN), reliability_plot=SVG)
+    assert model.sha256 != GOLDEN_SHA256
+    save_model(model, tmp_path / "model")
+    assert (tmp_path / "model" / PLOT).read_bytes() == SVG.encode()
+    loaded = load_model(tmp_path / "model")
+    assert same_model(loaded, model)
+    assert loaded.reliability_plot == SVG
+    assert replace(loaded).sha256 == model.sha256 == Model.from_bytes(loaded.to_bytes()).sha256
+    lines = (tmp_path / "model" / DIGESTS).read_text().splitlines()
+    assert f"{hashlib.sha256(SVG.encode()).hexdigest()}  {PLOT}" in lines
+    save_model(replace(loaded, reliability_plot=""), tmp_path / "model")
+    assert load_model(tmp_path / "model").sha256 == GOLDEN_SHA256
+    assert not (tmp_path / "model" / PLOT).exists()
+
+
+def test_a_plot_may_be_as_large_as_is_accepted(tmp_path: Path) -> None:
+    largest = "é" * (MAX_BYTES[PLOT] // 2)
+    model = tiny_model(reliability_plot=largest)
+    save_model(model, tmp_path / "model")
+    assert load_model(tmp_path / "model").reliability_plot == largest
+    with pytest.raises(ModelError, match=r"^reliability\.svg: 300,001 bytes are more than the 300,000"):
+        tiny_model(reliability_plot=largest + "x")
+
+
+def test_a_language_model_has_no_plot() -> None:
+    with pytest.raises(ModelError, match=r"^reliability\.svg: a language model has no probabilities"):
+        tiny_model(kind="language_model", reliability_plot=SVG)
 
 
 def test_a_model_edited_by_hand_has_the_name_of_its_files(golden_files: dict[str, bytes], tmp_path: Path) -> None:
@@ -178,9 +233,9 @@ def test_a_model_edited_by_hand_has_the_name_of_its_files(golden_files: dict[str
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
-def test_any_flipped_byte_of_any_file_is_refused(golden_files: dict[str, bytes], tmp_path: Path, mask: int) -> None:
-    directory = write(golden_files, tmp_path / "model")
-    for name, content in golden_files.items():
+def test_any_flipped_byte_of_any_file_is_refused(plotted_files: dict[str, bytes], tmp_path: Path, mask: int) -> None:
+    directory = write(plotted_files, tmp_path / "model")
+    for name, content in plotted_files.items():
         for position in range(0, len(content), 13 if name == "weights.safetensors" else 3):
             damaged = bytearray(content)
             damaged[position] ^= mask
@@ -188,7 +243,7 @@ def test_any_flipped_byte_of_any_file_is_refused(golden_files: dict[str, bytes],
             with pytest.raises(ModelError, match="match its digest|digests|lists" if name == DIGESTS else f"^{name}: "):
                 load_model(directory)
         (directory / name).write_bytes(content)
-    assert load_model(directory).sha256 == GOLDEN_SHA256
+    assert load_model(directory).sha256 == hashlib.sha256(plotted_files[DIGESTS]).hexdigest()
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
@@ -219,13 +274,13 @@ def test_a_damaged_directory_of_the_zip_never_raises_anything_else(changes: list
         assert Model.from_bytes(bytes(content)).sha256 == GOLDEN_SHA256
 
 
-def test_a_truncated_model_is_refused(golden_files: dict[str, bytes], tmp_path: Path) -> None:
-    content = load_model(GOLDEN).to_bytes()
+def test_a_truncated_model_is_refused(plotted_files: dict[str, bytes], tmp_path: Path) -> None:
+    content = zipped(list(plotted_files.items()))
     for length in [*range(0, len(content), 37), len(content) - 1]:
         with pytest.raises(ModelError):
             Model.from_bytes(content[:length])
-    directory = write(golden_files, tmp_path / "model")
-    for name, whole in golden_files.items():
+    directory = write(plotted_files, tmp_path / "model")
+    for name, whole in plotted_files.items():
         for length in {0, 1, len(whole) // 2, len(whole) - 1}:
             (directory / name).write_bytes(whole[:length])
             with pytest.raises(ModelError, match="match its digest|digests|lists" if name == DIGESTS else f"^{name}: "):
@@ -244,13 +299,24 @@ def test_arbitrary_bytes_are_refused(content: bytes) -> None:
 # Files.
 
 
-@pytest.mark.parametrize("name", MAX_BYTES)
-def test_a_missing_file_is_refused(golden_files: dict[str, bytes], tmp_path: Path, name: str) -> None:
-    files = {other: content for other, content in golden_files.items() if other != name}
+@pytest.mark.parametrize("name", sorted(MAX_BYTES.keys() - {PLOT}))
+def test_a_missing_file_is_refused(plotted_files: dict[str, bytes], tmp_path: Path, name: str) -> None:
+    files = {other: content for other, content in plotted_files.items() if other != name}
     refused(files, tmp_path / "model", match=f"the file {name} is missing")
 
 
-@pytest.mark.parametrize("name", ["evil.pkl", ".hidden", "weights.safetensors.bak", "Config.json"])
+def test_a_plot_is_there_exactly_if_the_digests_say_so(
+    golden_files: dict[str, bytes], plotted_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    without = {name: content for name, content in plotted_files.items() if name != PLOT}
+    refused(without, tmp_path / "removed", match=rf"^{DIGESTS}: lists .*reliability\.svg")
+    refused(golden_files | {PLOT: SVG.encode()}, tmp_path / "added", match=f"^{DIGESTS}: lists")
+    refused(plotted_files | {PLOT: b"<svg/>"}, tmp_path / "swapped", match=r"^reliability\.svg: .* match its digest")
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.pkl", "Reliability.svg", "reliability.png", ".hidden", "weights.safetensors.bak", "Config.json"]
+)
 def test_an_extra_file_is_refused(golden_files: dict[str, bytes], tmp_path: Path, name: str) -> None:
     refused(golden_files | {name: b""}, tmp_path / "model", match=f"unexpected file '{name}'")
 
@@ -289,12 +355,13 @@ def test_a_file_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) 
         load_model(GOLDEN)
 
 
-@pytest.mark.parametrize("name", ["config.json", "weights.safetensors", DIGESTS])
+@pytest.mark.parametrize("name", ["config.json", PLOT, "weights.safetensors", DIGESTS])
 def test_an_oversize_file_is_refused_unread(
-    golden_files: dict[str, bytes], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    plotted_files: dict[str, bytes], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(MAX_BYTES, name, len(golden_files[name]) - 1)
-    refused(golden_files, tmp_path / "model", match=rf"^{name}: .* bytes are more than the .* that a model may have")
+    monkeypatch.setitem(MAX_BYTES, name, len(plotted_files[name]) - 1)
+    monkeypatch.setattr(Model, "__post_init__", None)  # a model that comes as far as this has been read
+    refused(plotted_files, tmp_path / "model", match=rf"^{name}: .* bytes are more than the .* that a model may have")
 
 
 @pytest.mark.parametrize(
@@ -423,6 +490,8 @@ def test_hostile_json_is_refused(golden_files: dict[str, bytes], tmp_path: Path,
         ("vocabulary.txt", b"<unk>\r\n<pad>\r\n<bos>\r\n<eos>\r\n"),
         ("vocabulary.txt", b"the\na\n"),
         ("README.md", b"\xff"),
+        (PLOT, b"\xff"),
+        (PLOT, b""),
         ("weights.safetensors", b""),
         ("weights.safetensors", b"\x80\x04N."),
         ("weights.safetensors", b"\xff" * 8),
@@ -552,7 +621,7 @@ def test_saving_spares_files(tmp_path: Path) -> None:
 def test_an_interrupted_save_leaves_the_old_model_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
 ) -> None:
-    old, new = tiny_model(1), tiny_model(2)
+    old, new = tiny_model(1), tiny_model(2, reliability_plot=SVG)
     save_model(old, tmp_path / "model")
     written: list[Path] = []
 

@@ -11,26 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from models import tiny_model
 from reference import lstm
+from runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps
 
-from jobs.sample_reviews import generate_reviews
-from sentiment_core import language_model
-from sentiment_core.artifact import Model, load_model, save_model
+from sentiment_core import pretraining
+from sentiment_core.artifact import Architecture, Model, load_model, save_model
+from sentiment_core.corpus import Corpus
 from sentiment_core.errors import InputError, UsageError
 from sentiment_core.language_model import PretrainSettings, pretrain
-from sentiment_core.text import END_ID, SPECIAL_TOKENS, TextPipeline, TextSettings, Vocabulary
+from sentiment_core.text import TextPipeline, TextSettings
 
 SETTINGS = PretrainSettings(
-    vocab_size=600, max_tokens=77, hidden_size=16, epochs=3, batch_size=8, bptt=20, negatives=64, learning_rate=0.02
+    vocab_size=600, hidden_size=16, epochs=3, batch_size=8, bptt=20, negatives=64, learning_rate=0.02
 )
-_TEXTS = generate_reviews(300, seed=2, odd_texts=False)["text"].combine_chunks()
+_TEXTS = labelled_reviews(300, seed=2).texts
 CORPUS, HELD_OUT = _TEXTS[:240], _TEXTS[240:]
-
-
-class Killed(Exception):  # noqa: N818, it is no error
-    """Stands for a kill: nothing of the run survives but its checkpoint."""
 
 
 @pytest.fixture
@@ -49,35 +45,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return pretrain(lambda: [CORPUS], held_out=lambda: [HELD_OUT], checkpoint_path=path, settings=SETTINGS)
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    original = language_model._Run._step
-
-    def dying(run: Any, *args: Any, **options: Any) -> Any:
-        if options["step"] == step:
-            raise Killed
-        return original(run, *args, **options)
-
-    monkeypatch.setattr(language_model._Run, "_step", dying)
-
-
-def assert_same_run(left: Model, right: Model) -> None:
-    """The same curve and weights, but for what MXNet's kernels round by the alignment of their memory."""
-    assert len(left.metrics["history"]) == len(right.metrics["history"])
-    for ours, theirs in zip(left.metrics["history"], right.metrics["history"]):
-        assert ours == pytest.approx(theirs, rel=1e-6)
-    for name, tensor in left.weights.items():
-        np.testing.assert_allclose(tensor, right.weights[name], atol=1e-3)
-
-
-def corpus_of(rows: list[list[int]]) -> language_model._Corpus:
-    """Texts of the given ids, each with its end."""
-    with_ends = [[*row, END_ID] for row in rows]
-    return language_model._Corpus(
-        token_ids=np.array([token for row in with_ends for token in row], np.uint16),
-        offsets=np.cumsum([0] + [len(row) for row in with_ends]),
-    )
-
-
 def test_pretraining_learns(trained: Model) -> None:
     history = trained.metrics["history"]
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
@@ -91,7 +58,7 @@ def test_pretraining_learns(trained: Model) -> None:
 def test_the_perplexity_is_that_of_the_stored_weights_over_the_whole_vocabulary(trained: Model) -> None:
     weights = {name: tensor.astype(np.float64) for name, tensor in trained.weights.items()}
     pipeline = TextPipeline(settings=TextSettings(max_tokens=100_000), vocabulary=trained.text.vocabulary)
-    measured = language_model._Corpus.encode([HELD_OUT], pipeline)
+    measured = Corpus.encode([HELD_OUT], pipeline)
     lanes = measured.lanes(16, order=np.arange(len(HELD_OUT)))
     steps = (len(lanes) - 1) // 50 * 50
     losses = []
@@ -110,7 +77,7 @@ def test_the_model_is_complete_and_can_be_stored(trained: Model, tmp_path: Path)
     save_model(trained, tmp_path / "model")
     loaded = load_model(tmp_path / "model", kind="language_model")
     assert loaded.sha256 == trained.sha256
-    assert loaded.text.settings == TextSettings(max_tokens=77)
+    assert loaded.text.settings == TextSettings(max_tokens=100_000)
     assert loaded.provenance["corpus_reviews"] == 240
     assert loaded.provenance["held_out_reviews"] == 60
     assert loaded.provenance["settings"]["hidden_size"] == 16
@@ -123,33 +90,36 @@ def test_a_seed_decides_everything(run: Callable[..., Model], trained: Model) ->
     assert not np.array_equal(other.weights["embedding.weight"], trained.weights["embedding.weight"])
 
 
-@pytest.mark.parametrize(("killed_at", "weight_drop"), [(1, 0.0), (70, 0.3)])
+@pytest.mark.parametrize(("killed_at", "weight_drop"), [(1, 0.0), (40, 0.3)])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, killed_at: int, weight_drop: float
 ) -> None:
     settings = replace(SETTINGS, epochs=2, checkpoint_seconds=0.0, weight_drop=weight_drop)
-    whole = run(settings=settings)
+    corpus = CORPUS[:120]
+    whole = run(corpus=corpus, settings=replace(settings, checkpoint_seconds=1e9))
     with monkeypatch.context() as patch:
-        kill_at(patch, killed_at)
+        kill_at(patch, pretraining.Pretraining, killed_at)
         with pytest.raises(Killed):
-            run(settings=settings)
-    assert_same_run(run(settings=settings, resume=True), whole)
+            run(corpus=corpus, settings=settings)
+    steps = note_steps(monkeypatch, pretraining.Pretraining)
+    assert_same_run(run(corpus=corpus, settings=settings, resume=True), whole)
+    assert steps[0] == killed_at < 0.8 * steps[-1]
 
 
 def test_states_are_carried_from_window_to_window_and_start_anew_each_epoch(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = language_model._Run._step
+    original = pretraining.Pretraining.step
     starts: list[list[npt.NDArray[np.float32]]] = []
     ends: list[list[npt.NDArray[np.float32]]] = []
 
-    def noting(run: Any, window: Any, states: Any, **options: Any) -> Any:
-        starts.append([state.asnumpy() for state in states])
-        loss, states = original(run, window, states, **options)
-        ends.append([state.asnumpy() for state in states])
-        return loss, states
+    def noting(run: Any, window: Any, **options: Any) -> tuple[float, int]:
+        starts.append([state.asnumpy() for state in run.states])
+        result = original(run, window, **options)
+        ends.append([state.asnumpy() for state in run.states])
+        return result
 
-    monkeypatch.setattr(language_model._Run, "_step", noting)
+    monkeypatch.setattr(pretraining.Pretraining, "step", noting)
     run(settings=replace(SETTINGS, epochs=2))
     for step, states in enumerate(starts):
         if step in (0, len(starts) // 2):
@@ -159,9 +129,9 @@ def test_states_are_carried_from_window_to_window_and_start_anew_each_epoch(
             assert all(np.array_equal(state, end) for state, end in zip(states, ends[step - 1]))
 
 
-def test_resuming_a_finished_run_gives_its_model(run: Callable[..., Model], trained: Model) -> None:
-    run()
-    assert_same_run(run(resume=True), trained)
+def test_resuming_a_finished_run_gives_its_model(run: Callable[..., Model]) -> None:
+    settings = replace(SETTINGS, epochs=1)
+    assert_same_run(run(settings=settings), run(settings=settings, resume=True))
 
 
 def test_a_checkpoint_of_another_run_is_refused(run: Callable[..., Model]) -> None:
@@ -179,50 +149,68 @@ def test_without_a_checkpoint_there_is_nothing_to_resume(run: Callable[..., Mode
         run(resume=True)
 
 
-def test_a_corpus_too_small_for_a_step_is_refused(run: Callable[..., Model]) -> None:
-    with pytest.raises(InputError, match=r"tokens are too few for one step of 8 x 20 tokens"):
-        run(corpus=pa.array(["a short review", "and another", None]))
-    with pytest.raises(InputError, match=r"0 tokens are too few for one step"):
-        run(corpus=CORPUS[:0])
+def test_a_corpus_too_small_for_two_steps_is_refused(
+    run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight lanes of two windows of 20 steps, and the row before them: 328 tokens, an end of text among them."""
+    kill_at(monkeypatch, pretraining.Pretraining, 0)
+    for n_tokens in (0, 1, 168, 327):
+        corpus = pa.array(["word " * (n_tokens - 1)] if n_tokens else [], pa.string())
+        with pytest.raises(InputError, match=f"^{n_tokens} tokens are too few for two steps of 8 x 20 tokens; give"):
+            run(corpus=corpus)
+    with pytest.raises(Killed):
+        run(corpus=pa.array(["word " * 327]))
+
+
+def test_an_epoch_is_the_stream_of_texts_in_windows() -> None:
+    pipeline = tiny_model(max_tokens=1000).text
+    corpus = Corpus.encode([CORPUS[:30]], pipeline)
+    architecture = Architecture(vocab_size=len(pipeline.vocabulary), embed_size=4, hidden_size=4)
+    run = pretraining.Pretraining(corpus, corpus, architecture=architecture, settings=SETTINGS, device=mx.cpu())
+    epochs = [list(run.batches(epoch, 0)) for epoch in (0, 1)]
+    lanes = [np.concatenate([windows[0][:1], *(window[1:] for window in windows)]) for windows in epochs]
+    for windows, lane in zip(epochs, lanes):
+        assert len(windows) == run.steps_per_epoch > 2
+        assert all(window.shape == (21, 8) for window in windows)
+        assert all(np.array_equal(window, lane[20 * index :][:21]) for index, window in enumerate(windows))
+        assert lane.size > 0.8 * len(corpus.token_ids), "little is left over at the end"
+    for first in range(1, run.steps_per_epoch):
+        np.testing.assert_array_equal(list(run.batches(1, first)), epochs[1][first:])
+    assert not np.array_equal(*lanes), "the next epoch has another order"
 
 
 @pytest.mark.parametrize("n_texts", [0, 1])
 def test_a_held_out_part_too_small_to_measure_is_refused_before_training(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, n_texts: int
 ) -> None:
-    kill_at(monkeypatch, 0)
+    kill_at(monkeypatch, pretraining.Pretraining, 0)
     with pytest.raises(InputError, match="held-out tokens are too few to measure, 816 are needed"):
         run(held_out=HELD_OUT[:n_texts])
+
+
+def test_a_language_model_is_trained_further(run: Callable[..., Model]) -> None:
+    """Vocabulary, sizes and weights are its own; without it the run is another one."""
+    words = ["the", "kettle", "is", "good", "bad", ".", "!", "it", "not"]
+    first, other = (tiny_model(seed, kind="language_model", words=words, hidden_size=6) for seed in (3, 4))
+    settings = replace(SETTINGS, epochs=1, learning_rate=1e-12)
+    model = run(language_model=first, settings=settings)
+    assert model.architecture == first.architecture
+    assert model.text.vocabulary == first.text.vocabulary
+    assert model.provenance["language_model_sha256"] == first.sha256
+    for name, tensor in first.weights.items():
+        np.testing.assert_array_equal(model.weights[name], tensor.astype(np.float16))
+    with pytest.raises(InputError, match="or from another language model"):
+        run(language_model=other, settings=settings, resume=True)
+    assert_same_run(run(language_model=first, settings=settings, resume=True), model)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(block: Any, F: Any, *inputs: Any) -> Any:
         return F.add_n(*(F.sum(array) for array in inputs)) * math.nan
 
-    monkeypatch.setattr(language_model._NextWord, "hybrid_forward", broken)
-    with pytest.raises(InputError, match=r"the loss is not finite at step 0; .* lower --learning-rate"):
+    monkeypatch.setattr(pretraining.NextWord, "hybrid_forward", broken)
+    with pytest.raises(InputError, match=r"the loss is not finite at step 0 of [0-9]+; .* lower --learning-rate"):
         run()
-
-
-def test_each_text_is_followed_by_its_end() -> None:
-    pipeline = TextPipeline(settings=TextSettings(), vocabulary=Vocabulary((*SPECIAL_TOKENS, "a", "b")))
-    batches = [pa.array(["a b", None, "b"]), pa.array([], pa.string()), pa.array(["", "a x"])]
-    corpus = language_model._Corpus.encode(batches, pipeline)
-    assert corpus.token_ids.tolist() == [4, 5, END_ID, END_ID, 5, END_ID, END_ID, 4, 0, END_ID]
-    assert corpus.offsets.tolist() == [0, 3, 4, 6, 7, 10]
-
-
-@given(st.lists(st.lists(st.integers(4, 99), max_size=6), min_size=1, max_size=8), st.integers(1, 4), st.randoms())
-def test_lanes_are_the_texts_in_their_order_cut_into_equal_parts(
-    rows: list[list[int]], n_lanes: int, random: Any
-) -> None:
-    order = list(range(len(rows)))
-    random.shuffle(order)
-    stream = [token for index in order for token in [*rows[index], END_ID]]
-    lanes = corpus_of(rows).lanes(n_lanes, order=np.array(order))
-    length = len(stream) // n_lanes
-    assert lanes.shape == (length, n_lanes)
-    assert lanes.T.ravel().tolist() == stream[: length * n_lanes]
 
 
 def test_the_sampled_loss_is_that_of_a_softmax_over_the_true_word_and_the_samples() -> None:
@@ -235,7 +223,7 @@ def test_the_sampled_loss_is_that_of_a_softmax_over_the_true_word_and_the_sample
     true_shift, sampled_shift = array(5), array(4)
     collides = np.zeros((5, 4), np.float32)
     collides[1, 2] = collides[3, 0] = collides[3, 1] = 1
-    found = language_model._NextWord()(*map(mx.nd.array, (hidden, true, true_shift, sampled, sampled_shift, collides)))
+    found = pretraining.NextWord()(*map(mx.nd.array, (hidden, true, true_shift, sampled, sampled_shift, collides)))
     for row in range(5):
         logit = hidden[row] @ true[row] + true_shift[row]
         others = [hidden[row] @ sampled[k] + sampled_shift[k] for k in range(4) if not collides[row, k]]
@@ -245,8 +233,15 @@ def test_the_sampled_loss_is_that_of_a_softmax_over_the_true_word_and_the_sample
 
 def test_samples_follow_the_flattened_unigram_distribution() -> None:
     counts = np.array([50, 0, 0, 10, 1000, 100, 10, 1], np.int64)
-    architecture = language_model.Architecture(vocab_size=8, embed_size=4, hidden_size=4)
-    run = language_model._Run(architecture, counts=counts, settings=replace(SETTINGS, negatives=16), device=mx.cpu())
+    texts = np.repeat(np.arange(8), counts).astype(np.uint16)
+    corpus = Corpus(token_ids=texts, offsets=np.array([0, len(texts)]))
+    run = pretraining.Pretraining(
+        corpus,
+        corpus,
+        architecture=Architecture(vocab_size=8, embed_size=4, hidden_size=4),
+        settings=replace(SETTINGS, negatives=16),
+        device=mx.cpu(),
+    )
     expected = ((counts + 1) / (counts + 1).sum()) ** 0.75
     expected /= expected.sum()
     drawn = np.searchsorted(run.cumulative, np.random.default_rng(0).random(200_000))
@@ -255,7 +250,9 @@ def test_samples_follow_the_flattened_unigram_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 0}, {"bptt": -1}, {"negatives": 0}, {"dropout": 1.0}], ids=str
+    "wrong",
+    [{"epochs": 0}, {"batch_size": 0}, {"bptt": -1}, {"negatives": 0}, {"dropout": 1.0}, {"weight_drop": -0.1}],
+    ids=str,
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong

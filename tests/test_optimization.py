@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-from typing import IO, Any
+import math
+from itertools import pairwise
 
 import mxnet as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
-import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from mxnet import autograd, gluon
 
-from sentiment_core.errors import InputError
-from sentiment_core.optimization import Adam, Checkpoint, Schedule, data_digest, load_checkpoint, save_checkpoint
+from sentiment_core.optimization import Adam, LayerRates, Schedule
 
 Arrays = dict[str, npt.NDArray[np.float64]]
 
@@ -47,6 +43,43 @@ def test_the_schedule_by_example() -> None:
     assert [schedule.rate(step) for step in range(14)] == pytest.approx(expected)
 
 
+# Rates by layer.
+
+LAYERS = st.integers(1, 6).map(lambda n_layers: tuple(f"layer.{depth}" for depth in range(n_layers)))
+
+
+@given(LAYERS, st.floats(0.05, 1), st.floats(0, 40))
+def test_a_layer_is_frozen_and_then_has_the_rate_of_its_depth(
+    layers: tuple[str, ...], decay: float, unfreeze_steps: float
+) -> None:
+    rates = LayerRates(layers=layers, decay=decay, unfreeze_steps=unfreeze_steps)
+    by_layer = [[rates.factor(f"{layer}.weight", step) for step in range(45)] for layer in layers]
+    thaws = []
+    for depth, factors in enumerate(by_layer):
+        thaws.append(factors.count(0.0))
+        assert factors == [0.0] * thaws[-1] + [pytest.approx(decay**depth)] * (45 - thaws[-1])
+        assert factors == [rates.factor(f"layer.{depth}.i2h_bias", step) for step in range(45)]
+    assert thaws[0] == 0, "the output is never frozen"
+    if len(layers) > 1:
+        assert thaws[-1] == math.ceil(unfreeze_steps), "the lowest layer learns from that step on"
+        between = np.linspace(0, unfreeze_steps, len(layers))
+        assert all(step - 1e-6 <= thaw < step + 1 + 1e-6 for step, thaw in zip(between, thaws)), "in equal distances"
+    for upper, lower in pairwise(by_layer):
+        assert all(one >= other for one, other in zip(upper, lower)), "never faster than the layer above"
+
+
+def test_rates_by_layer_by_example() -> None:
+    rates = LayerRates(layers=("output", "lstm.1", "lstm.0", "embedding"), decay=0.5, unfreeze_steps=6)
+    names = ("output.bias", "lstm.1.h2h_weight", "lstm.0.i2h_bias", "embedding.weight")
+    found = {step: [rates.factor(name, step) for name in names] for step in (0, 1, 2, 3, 4, 5, 6, 1000)}
+    assert found[0] == found[1] == [1, 0, 0, 0]
+    assert found[2] == found[3] == [1, 0.5, 0, 0]
+    assert found[4] == found[5] == [1, 0.5, 0.25, 0]
+    assert found[6] == found[1000] == [1, 0.5, 0.25, 0.125]
+    plain = LayerRates(layers=rates.layers)
+    assert {plain.factor(name, step) for name in names for step in (0, 1, 1000)} == {1}
+
+
 # Adam.
 
 TARGETS: Arrays = {
@@ -57,25 +90,27 @@ TARGETS: Arrays = {
 
 
 class ReferenceAdam:
-    """Kingma and Ba 2015, algorithm 1, with clipping by the global norm; MXNet's placement of epsilon."""
+    """Kingma and Ba 2015, algorithm 1, with clipping by the global norm; MXNet's placement of epsilon.
 
-    def __init__(self, weights: Arrays, *, clip_norm: float, rates: dict[str, float], decay: float) -> None:
+    The moments of a frozen layer move, its weights do not.
+    """
+
+    def __init__(self, weights: Arrays, *, clip_norm: float, rates: LayerRates | None = None) -> None:
         self.weights = {name: array.copy() for name, array in weights.items()}
         self.mean = {name: np.zeros_like(array) for name, array in weights.items()}
         self.variance = {name: np.zeros_like(array) for name, array in weights.items()}
-        self.clip_norm, self.rates, self.decay, self.step = clip_norm, rates, decay, 0
+        self.clip_norm, self.rates, self.step = clip_norm, rates, 0
 
     def update(self, gradients: Arrays, rate: float) -> float:
         self.step += 1
         norm = float(np.sqrt(sum((gradient**2).sum() for gradient in gradients.values())))
         for name, gradient in gradients.items():
             clipped = gradient * min(1.0, self.clip_norm / norm)
-            if name.endswith("weight"):
-                clipped = clipped + self.decay * self.weights[name]
             self.mean[name] = 0.9 * self.mean[name] + 0.1 * clipped
             self.variance[name] = 0.999 * self.variance[name] + 0.001 * clipped**2
             corrected = np.sqrt(1 - 0.999**self.step) / (1 - 0.9**self.step)
-            step = rate * self.rates.get(name, 1.0) * corrected
+            factor = self.rates.factor(name, self.step - 1) if self.rates else 1.0
+            step = rate * factor * corrected
             self.weights[name] -= step * self.mean[name] / (np.sqrt(self.variance[name]) + 1e-8)
         return norm
 
@@ -101,34 +136,43 @@ def values(parameters: dict[str, gluon.Parameter]) -> Arrays:
 
 
 @pytest.mark.parametrize(
-    ("clip_norm", "rates", "decay"),
-    [(1e9, {}, 0.0), (0.5, {}, 0.0), (5.0, {"first.weight": 0.1, "second.weight": 0.0}, 0.0), (1.0, {}, 0.02)],
+    ("clip_norm", "rates"),
+    [
+        (1e9, None),
+        (0.5, None),
+        (5.0, LayerRates(layers=("second", "first"), decay=0.3)),
+        (1.0, LayerRates(layers=("first", "second"), decay=0.5, unfreeze_steps=20)),
+        (1.0, LayerRates(layers=("second", "first"), unfreeze_steps=1000)),
+    ],
+    ids=["plain", "clipped", "decay", "unfreezing", "frozen"],
 )
-def test_adam_is_adam(clip_norm: float, rates: dict[str, float], decay: float) -> None:
+def test_adam_is_adam(clip_norm: float, rates: LayerRates | None) -> None:
     parameters = parameters_like(TARGETS)
-    adam = Adam(parameters, clip_norm=clip_norm, rate_multipliers=rates, weight_decay=decay)
-    reference = ReferenceAdam(values(parameters), clip_norm=clip_norm, rates=rates, decay=decay)
+    adam = Adam(parameters, clip_norm=clip_norm, layer_rates=rates)
+    reference = ReferenceAdam(values(parameters), clip_norm=clip_norm, rates=rates)
     for step in range(60):
         gradients = backward(parameters)
         expected = reference.update(gradients, rate=0.05 / (1 + step / 20))
-        found = adam.update(learning_rate=0.05 / (1 + step / 20))
+        found = adam.update(step=step, learning_rate=0.05 / (1 + step / 20))
         assert found == pytest.approx(expected, rel=1e-4)
         for name, array in values(parameters).items():
             np.testing.assert_allclose(array, reference.weights[name], atol=2e-4)
-    assert not any(np.allclose(array, 0) for name, array in values(parameters).items() if rates.get(name, 1.0))
+            if rates and not rates.factor(name, step):
+                assert not array.any(), "a frozen layer stays as it was"
+    for name, array in values(parameters).items():
+        assert array.all() == (rates is None or rates.factor(name, 59) > 0)
 
 
 def test_scaled_gradients_give_the_step_of_the_unscaled_ones() -> None:
     plain, scaled = parameters_like(TARGETS), parameters_like(TARGETS)
     one, other = Adam(plain, clip_norm=3.0), Adam(scaled, clip_norm=3.0)
-    for _ in range(5):
+    for step in range(5):
         backward(plain)
         backward(scaled)
         for parameter in scaled.values():
             parameter.grad()[:] *= 4
-        assert other.update(learning_rate=0.1, grad_scale=0.25) == pytest.approx(
-            one.update(learning_rate=0.1), rel=1e-5
-        )
+        expected = one.update(step=step, learning_rate=0.1)
+        assert other.update(step=step, learning_rate=0.1, grad_scale=0.25) == pytest.approx(expected, rel=1e-5)
     for name, array in values(plain).items():
         np.testing.assert_allclose(values(scaled)[name], array, atol=1e-6)
 
@@ -138,11 +182,11 @@ def test_words_that_a_step_does_not_hold_stay_as_they_are() -> None:
     embedding.initialize(mx.init.Uniform(0.5))
     before = embedding.weight.data().asnumpy()
     adam = Adam({"embedding.weight": embedding.weight}, clip_norm=1.0)
-    for words in ([1, 4, 4], [4, 7]):
+    for step, words in enumerate(([1, 4, 4], [4, 7])):
         with autograd.record():
             loss = (embedding(mx.nd.array(words)) ** 2).sum()
         loss.backward()
-        adam.update(learning_rate=0.1)
+        adam.update(step=step, learning_rate=0.1)
     changed = (embedding.weight.data().asnumpy() != before).any(axis=1)
     assert np.flatnonzero(changed).tolist() == [1, 4, 7]
 
@@ -152,11 +196,11 @@ def test_a_gradient_that_is_not_finite_changes_nothing(broken: float) -> None:
     parameters = parameters_like(TARGETS)
     adam = Adam(parameters, clip_norm=1.0)
     backward(parameters)
-    adam.update(learning_rate=0.1)
+    adam.update(step=0, learning_rate=0.1)
     before, moments = values(parameters), adam.arrays()
     backward(parameters)
     parameters["first.bias"].grad()[:] = broken
-    assert not np.isfinite(adam.update(learning_rate=0.1))
+    assert not np.isfinite(adam.update(step=1, learning_rate=0.1))
     for name, array in values(parameters).items():
         np.testing.assert_array_equal(array, before[name])
     for name, array in adam.arrays().items():
@@ -164,151 +208,22 @@ def test_a_gradient_that_is_not_finite_changes_nothing(broken: float) -> None:
 
 
 def test_a_restored_optimizer_goes_on_like_the_first() -> None:
-    rates = {"first.bias": 0.3}
+    """Also where a layer thaws later."""
+    rates = LayerRates(layers=("second", "first"), decay=0.3, unfreeze_steps=9)
     parameters = parameters_like(TARGETS)
-    adam = Adam(parameters, clip_norm=2.0, rate_multipliers=rates)
-    for _ in range(7):
+    adam = Adam(parameters, clip_norm=2.0, layer_rates=rates)
+    for step in range(7):
         backward(parameters)
-        adam.update(learning_rate=0.1)
+        adam.update(step=step, learning_rate=0.1)
     others = parameters_like(TARGETS)
     for name, parameter in others.items():
         parameter.set_data(parameters[name].data())
-    other = Adam(others, clip_norm=2.0, rate_multipliers=rates)
+    other = Adam(others, clip_norm=2.0, layer_rates=rates)
     other.restore(adam.arrays(), step=7)
-    for _ in range(5):
+    for step in range(7, 12):
         for one, its in ((adam, parameters), (other, others)):
             backward(its)
-            one.update(learning_rate=0.1)
+            one.update(step=step, learning_rate=0.1)
     for name, array in values(parameters).items():
+        assert array.all()
         np.testing.assert_array_equal(values(others)[name], array)
-
-
-# Checkpoints.
-
-CHECKPOINT = Checkpoint(
-    arrays={
-        "weights/a": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "weights/b": np.float32([[1, 2], [3, 4]]).T,
-        "best/a": np.zeros((0, 3), np.float16),
-        "count": np.array(7),
-    },
-    progress={"step": 12, "history": [{"loss": 0.1}], "note": "ü", "nothing": None},
-)
-
-
-def assert_same(left: Checkpoint, right: Checkpoint) -> None:
-    assert left.progress == right.progress
-    assert left.arrays.keys() == right.arrays.keys()
-    for name, array in left.arrays.items():
-        np.testing.assert_array_equal(array, right.arrays[name])
-        assert array.dtype == right.arrays[name].dtype
-
-
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "run.checkpoint"
-    save_checkpoint(CHECKPOINT, path)
-    loaded = load_checkpoint(path)
-    assert_same(loaded, CHECKPOINT)
-    assert loaded.part("weights").keys() == {"a", "b"}
-    assert loaded.part("weight") == {}
-    assert [file.name for file in path.parent.iterdir()] == ["run.checkpoint"]
-
-
-@pytest.mark.parametrize("failing", ["write", "flush", "fsync", "replace"])
-def test_a_failing_write_leaves_the_old_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
-) -> None:
-    path = tmp_path / "checkpoint"
-    save_checkpoint(CHECKPOINT, path)
-
-    def fails(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        if failing == "fsync":
-            patch.setattr(os, "fsync", fails)
-        elif failing == "replace":
-            patch.setattr(Path, "replace", fails)
-        else:
-            whole_file = Path.open
-            patch.setattr(Path, "open", lambda *arguments: HalfFile(whole_file(*arguments), failing=failing))
-        with pytest.raises(OSError, match="No space left"):
-            save_checkpoint(Checkpoint(arrays={"x": np.ones(1000)}, progress={"step": 13}), path)
-    assert_same(load_checkpoint(path), CHECKPOINT)
-    save_checkpoint(Checkpoint(arrays={}, progress={"step": 14}), path)
-    assert load_checkpoint(path).progress == {"step": 14}
-
-
-class HalfFile:
-    """A file of which the disk takes only a half."""
-
-    def __init__(self, file: IO[bytes], *, failing: str) -> None:
-        self.file = file
-        self.failing = failing
-
-    def __enter__(self) -> HalfFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, content: bytes) -> None:
-        self.file.write(content[: len(content) // 2])
-        if self.failing == "write":
-            raise OSError(28, "No space left on device")
-
-    def flush(self) -> None:
-        raise OSError(28, "No space left on device")
-
-
-def test_nothing_is_renamed_before_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), fsync(file))[1])
-    monkeypatch.setattr(Path, "replace", lambda path, to: (calls.append("replace"), replace(path, to))[1])
-    save_checkpoint(CHECKPOINT, tmp_path / "checkpoint")
-    assert calls == ["fsync", "replace"]
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint"
-    save_checkpoint(CHECKPOINT, path)
-    content = path.read_bytes()
-    for length in [*range(0, len(content), 19), len(content) - 1]:
-        path.write_bytes(content[:length])
-        with pytest.raises(InputError, match=r"checkpoint: no checkpoint to resume from .* start without --resume"):
-            load_checkpoint(path)
-    for position in range(8):  # the length of the header
-        path.write_bytes(content[:position] + bytes([content[position] ^ 0x80]) + content[position + 1 :])
-        with pytest.raises(InputError, match="no checkpoint to resume from"):
-            load_checkpoint(path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\x80\x04N.",
-        safetensors.numpy.save({"a": np.zeros(1)}),
-        safetensors.numpy.save({"a": np.zeros(1)}, metadata={"other": "{}"}),
-        safetensors.numpy.save({"a": np.zeros(1)}, metadata={"progress": "{"}),
-    ],
-    ids=["pickle", "no metadata", "no progress", "half a progress"],
-)
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "checkpoint").write_bytes(content)
-    with pytest.raises(InputError, match="no checkpoint to resume from"):
-        load_checkpoint(tmp_path / "checkpoint")
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="no checkpoint to resume from"):
-            load_checkpoint(path)
-
-
-def test_the_digest_tells_data_apart() -> None:
-    array = np.arange(6, dtype=np.int32)
-    variants = [
-        *((), (array,), (array, array), (array[:5], array[5:]), (array[:0],), (array[::-1],)),
-        *((array.astype(np.int64),), (array.reshape(2, 3),)),
-    ]
-    assert len({data_digest(*arrays) for arrays in variants}) == len(variants)
-    assert data_digest(array.reshape(2, 3).T.copy()) == data_digest(array.reshape(2, 3).T)
-    assert len(json.dumps(data_digest(array))) == 66

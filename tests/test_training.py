@@ -10,34 +10,38 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from models import tiny_model
-from reference import reference_probability
+from reference import reference_logit, reference_probability
+from runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps, rows_of
 
-from jobs.sample_reviews import generate_reviews
-from sentiment_core import training
+from sentiment_core import fine_tuning, training
 from sentiment_core.artifact import Model, load_model, save_model
 from sentiment_core.errors import InputError, UsageError
 from sentiment_core.evaluation import evaluate_probabilities
+from sentiment_core.labelled import Labelled
 from sentiment_core.scoring import Scorer
-from sentiment_core.training import Labelled, TrainSettings, train
+from sentiment_core.training import TrainSettings, train
 
 SETTINGS = TrainSettings(
     vocab_size=2_000, max_tokens=80, hidden_size=16, batch_tokens=1_200, num_buckets=4, epochs=4, learning_rate=0.01
 )
-ALL_OF_IT = {"weight_drop": 0.2, "adversarial_epsilon": 1.0, "excerpt_share": 0.3, "layer_decay": 0.8}
+ALL_OF_IT = {
+    "weight_drop": 0.2,
+    "adversarial_epsilon": 1.0,
+    "excerpt_share": 0.3,
+    "layer_decay": 0.8,
+    "unfreeze_fraction": 0.6,
+}
 
-_TABLE = generate_reviews(400, seed=1, odd_texts=False)
-_POSITIVE = _TABLE["stars"].to_numpy() > 3
-_TEXTS = _TABLE["text"].combine_chunks()
-DATA = Labelled(texts=_TEXTS[:300], positive=_POSITIVE[:300])
-VALIDATION = Labelled(texts=_TEXTS[300:], positive=_POSITIVE[300:])
-
-
-class Killed(Exception):  # noqa: N818, it is no error
-    """Stands for a kill: nothing of the run survives but its checkpoint."""
+_REVIEWS = labelled_reviews(400, seed=1)
+DATA, VALIDATION = rows_of(_REVIEWS, slice(300)), rows_of(_REVIEWS, slice(300, 400))
+OTHERS = labelled_reviews(100, seed=2)
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Model]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
+    """Train in a directory of its own; without the plot, which takes as long as an epoch here."""
+    monkeypatch.setattr(training, "reliability_plot", lambda *_, **__: "")
+
     def run(**options: Any) -> Model:
         options = {"validation": VALIDATION, "checkpoint_path": tmp_path / "checkpoint", "settings": SETTINGS} | options
         return train(options.pop("data", DATA), **options)
@@ -51,17 +55,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return train(DATA, validation=VALIDATION, checkpoint_path=path, settings=SETTINGS)
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    original = training._Run._step
-
-    def dying(run: Any, token_ids: Any, lengths: Any, positive: Any, at: int, rate: float) -> float:
-        if at == step:
-            raise Killed
-        return original(run, token_ids, lengths, positive, at, rate)
-
-    monkeypatch.setattr(training._Run, "_step", dying)
-
-
 def script_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Let the epochs have these validation losses."""
     script: Iterator[float] = iter(losses)
@@ -70,19 +63,19 @@ def script_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
         metrics = evaluate_probabilities(labels, probabilities)
         return replace(metrics, log_loss=next(script, metrics.log_loss))
 
-    monkeypatch.setattr(training, "evaluate_probabilities", scripted)
+    monkeypatch.setattr(fine_tuning, "evaluate_probabilities", scripted)
 
 
 def weights_by_epoch(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The averaged weights at the end of each epoch, as they will be."""
     epochs: list[dict[str, Any]] = []
-    original = training._Run._finish_epoch
+    original = fine_tuning.FineTuning.finish_epoch
 
-    def noting(run: Any, *args: Any, **options: Any) -> None:
+    def noting(run: Any, *args: Any) -> bool:
         epochs.append({name: array.asnumpy() for name, array in run.average.items()})
-        original(run, *args, **options)
+        return original(run, *args)
 
-    monkeypatch.setattr(training._Run, "_finish_epoch", noting)
+    monkeypatch.setattr(fine_tuning.FineTuning, "finish_epoch", noting)
     return epochs
 
 
@@ -93,13 +86,26 @@ def same_weights(left: Any, right: Any) -> bool:
     )
 
 
-def assert_same_run(left: Model, right: Model) -> None:
-    """The same curve and weights, but for what MXNet's kernels round by the alignment of their memory."""
-    assert len(left.metrics["history"]) == len(right.metrics["history"])
-    for ours, theirs in zip(left.metrics["history"], right.metrics["history"]):
-        assert ours == pytest.approx(theirs, rel=1e-6)
-    for name, tensor in left.weights.items():
-        np.testing.assert_allclose(tensor, right.weights[name], atol=1e-3)
+def weights_by_step(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The weights before the first and after each step, as they will be."""
+    steps: list[dict[str, Any]] = []
+    original = fine_tuning.FineTuning.step
+
+    def noting(run: Any, batch: Any, **options: Any) -> tuple[float, int]:
+        if not steps:
+            steps.append({name: parameter.data().asnumpy() for name, parameter in run.parameters.items()})
+        result = original(run, batch, **options)
+        steps.append({name: parameter.data().asnumpy() for name, parameter in run.parameters.items()})
+        return result
+
+    monkeypatch.setattr(fine_tuning.FineTuning, "step", noting)
+    return steps
+
+
+def uncalibrated(model: Model, texts: pa.Array) -> Any:
+    """Probabilities before calibration, which is fitted on labels."""
+    plain = replace(model, decision=replace(model.decision, slope=1.0, intercept=0.0))
+    return Scorer(plain, threads=1).score_texts(texts).positive_probability
 
 
 # It learns.
@@ -146,6 +152,12 @@ def test_the_model_says_where_it_comes_from(trained: Model) -> None:
     assert f"{trained.metrics['validation']['accuracy']:.4f}" in trained.card
     assert trained.weights["embedding.weight"].dtype == np.float16
     assert trained.text.settings.max_tokens == SETTINGS.max_tokens
+    assert "<svg" in trained.reliability_plot
+    of_slices: dict[str, int] = {}
+    for row in trained.metrics["slices"]:
+        of_slices[row["slice"]] = of_slices.get(row["slice"], 0) + row["n"]
+    assert len(of_slices) >= 2
+    assert set(of_slices.values()) == {100}, "no slice leaves a review out"
 
 
 # Reproducible, and resumable.
@@ -162,27 +174,29 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, killed_at: int, recipe: dict[str, float]
 ) -> None:
     settings = replace(SETTINGS, epochs=2, checkpoint_seconds=0.0, **recipe)
-    whole = run(settings=settings)
+    whole = run(settings=replace(settings, checkpoint_seconds=1e9))
     with monkeypatch.context() as patch:
-        kill_at(patch, killed_at)
+        kill_at(patch, fine_tuning.FineTuning, killed_at)
         with pytest.raises(Killed):
             run(settings=settings)
+    steps = note_steps(monkeypatch, fine_tuning.FineTuning)
     assert_same_run(run(settings=settings, resume=True), whole)
+    assert steps[0] == killed_at < steps[-1]
 
 
 def test_a_run_killed_between_checkpoints_repeats_some_steps(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, trained: Model
 ) -> None:
     with monkeypatch.context() as patch:
-        kill_at(patch, 30)
+        kill_at(patch, fine_tuning.FineTuning, 30)
         with pytest.raises(Killed):
             run()
     assert_same_run(run(resume=True), trained)
 
 
-def test_resuming_a_finished_run_gives_its_model(run: Callable[..., Model], trained: Model) -> None:
-    run()
-    assert_same_run(run(resume=True), trained)
+def test_resuming_a_finished_run_gives_its_model(run: Callable[..., Model]) -> None:
+    settings = replace(SETTINGS, epochs=2)
+    assert_same_run(run(settings=settings), run(settings=settings, resume=True))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +204,18 @@ def test_resuming_a_finished_run_gives_its_model(run: Callable[..., Model], trai
     [
         ({"settings": replace(SETTINGS, learning_rate=0.02, checkpoint_seconds=0.0)}, "a run with other settings"),
         ({"settings": replace(SETTINGS, epochs=5, checkpoint_seconds=0.0)}, "a run with other settings"),
-        ({"data": Labelled(texts=DATA.texts[:299], positive=DATA.positive[:299])}, "a run on other reviews"),
-        ({"data": Labelled(texts=DATA.texts, positive=~DATA.positive)}, "a run on other reviews"),
-        ({"validation": Labelled(texts=DATA.texts[:50], positive=DATA.positive[:50])}, "a run on other reviews"),
+        (
+            {"data": Labelled(texts=DATA.texts[:299], positive=DATA.positive[:299])},
+            "a run on other reviews or from another language model",
+        ),
+        (
+            {"data": Labelled(texts=DATA.texts, positive=~DATA.positive)},
+            "a run on other reviews or from another language model",
+        ),
+        (
+            {"validation": Labelled(texts=DATA.texts[:50], positive=DATA.positive[:50])},
+            "a run on other reviews or from another language model",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(
@@ -200,7 +223,7 @@ def test_a_checkpoint_of_another_run_is_refused(
 ) -> None:
     settings = replace(SETTINGS, checkpoint_seconds=0.0)
     with monkeypatch.context() as patch:
-        kill_at(patch, 2)
+        kill_at(patch, fine_tuning.FineTuning, 2)
         with pytest.raises(Killed):
             run(settings=settings)
     with pytest.raises(InputError, match=f"belongs to {fault}; repeat its"):
@@ -234,7 +257,7 @@ def test_a_resumed_run_remembers_its_best_epoch(run: Callable[..., Model], monke
     settings = replace(SETTINGS, patience=4)
     with monkeypatch.context() as patch:
         script_losses(patch, [0.1, 0.5])
-        kill_at(patch, 35)
+        kill_at(patch, fine_tuning.FineTuning, 35)
         with pytest.raises(Killed):
             run(settings=settings)
     script_losses(monkeypatch, [0.4, 0.3, 0.2])
@@ -245,37 +268,30 @@ def test_a_resumed_run_remembers_its_best_epoch(run: Callable[..., Model], monke
 
 def test_the_average_is_that_of_all_steps(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """Exponential, with a memory that is short at first."""
-    expected: dict[str, Any] = {}
-    original = training._Run._step
-
-    def following(run: Any, *args: Any) -> float:
-        if not expected:
-            expected.update({name: p.data().asnumpy().astype(float) for name, p in run.parameters.items()})
-        step = args[3]
-        loss = original(run, *args)
-        kept = min(0.9, (1 + step) / (10 + step))
-        for name, parameter in run.parameters.items():
-            expected[name] = kept * expected[name] + (1 - kept) * parameter.data().asnumpy()
-        return loss
-
-    monkeypatch.setattr(training._Run, "_step", following)
+    steps = weights_by_step(monkeypatch)
     epochs = weights_by_epoch(monkeypatch)
     run(settings=replace(SETTINGS, epochs=1, weight_average=0.9))
+    expected = {name: array.astype(float) for name, array in steps[0].items()}
+    for step, weights in enumerate(steps[1:]):
+        kept = min(0.9, (1 + step) / (10 + step))
+        expected = {name: kept * average + (1 - kept) * weights[name] for name, average in expected.items()}
+    assert len(steps) > 10
     for name, weights in epochs[0].items():
         np.testing.assert_allclose(weights, expected[name], atol=1e-6)
 
 
 def test_measuring_does_not_change_what_is_trained(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """The averaged weights are measured, and training goes on with its own."""
-    original = training._Run._finish_epoch
+    original = fine_tuning.FineTuning.finish_epoch
     unchanged: list[bool] = []
 
-    def comparing(run: Any, *args: Any, **options: Any) -> None:
+    def comparing(run: Any, *args: Any) -> bool:
         before = {name: parameter.data().asnumpy() for name, parameter in run.parameters.items()}
-        original(run, *args, **options)
+        result = original(run, *args)
         unchanged.extend(np.array_equal(run.parameters[name].data().asnumpy(), before[name]) for name in before)
+        return result
 
-    monkeypatch.setattr(training._Run, "_finish_epoch", comparing)
+    monkeypatch.setattr(fine_tuning.FineTuning, "finish_epoch", comparing)
     run(settings=replace(SETTINGS, epochs=2))
     assert len(unchanged) == 2 * 11
     assert all(unchanged)
@@ -283,8 +299,7 @@ def test_measuring_does_not_change_what_is_trained(run: Callable[..., Model], mo
 
 def test_the_weights_that_are_stored_are_the_ones_that_were_measured(trained: Model) -> None:
     """The loss of the best epoch is that of the stored weights before calibration."""
-    plain = replace(trained, decision=replace(trained.decision, slope=1.0, intercept=0.0))
-    probabilities = Scorer(plain, threads=1).score_texts(VALIDATION.texts).positive_probability
+    probabilities = uncalibrated(trained, VALIDATION.texts)
     best = min(epoch["validation_loss"] for epoch in trained.metrics["history"])
     assert evaluate_probabilities(VALIDATION.positive, probabilities).log_loss == pytest.approx(best, abs=1e-5)
 
@@ -297,7 +312,8 @@ def test_a_language_model_gives_vocabulary_sizes_and_first_weights(run: Callable
     language_model = tiny_model(3, kind="language_model", words=words, embed_size=6, hidden_size=9, max_tokens=30)
     model = run(language_model=language_model, settings=replace(SETTINGS, learning_rate=1e-12, epochs=1))
     assert (model.kind, model.architecture) == ("sentiment", language_model.architecture)
-    assert model.text == language_model.text
+    assert model.text.vocabulary == language_model.text.vocabulary
+    assert model.text.settings == replace(language_model.text.settings, max_tokens=SETTINGS.max_tokens)
     assert model.provenance["language_model_sha256"] == language_model.sha256
     for name in model.weights.keys() & language_model.weights.keys():
         np.testing.assert_array_equal(model.weights[name], language_model.weights[name].astype(np.float16))
@@ -333,45 +349,41 @@ def test_reviews_without_a_token_are_left_out(run: Callable[..., Model]) -> None
     assert model.metrics["validation"]["n"] == 100
 
 
-def test_an_epoch_sees_every_review_once() -> None:
-    part = training._Part.of(DATA, tiny_model(max_tokens=60).text, name="training")
-    for shuffle in (False, True):
-        batches = list(part.sampler(settings=SETTINGS, shuffle=shuffle))
-        assert sorted(index for batch in batches for index in batch) == list(range(len(part)))
-    token_ids, lengths = part.batch(batches[0])
-    assert token_ids.shape == (max(lengths), len(batches[0]))
-    for column, index in enumerate(batches[0]):
-        assert lengths[column] == part.lengths[index]
-        own = part.token_ids[part.starts[index] : part.starts[index] + part.lengths[index]]
-        assert token_ids[: len(own), column].tolist() == own.tolist()
+def test_an_epoch_sees_each_review_excerpt_and_teachers_text_once(
+    run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[int]] = []
+    original = fine_tuning.FineTuning.step
+
+    def noting(run: Any, batch: Any, **options: Any) -> tuple[float, int]:
+        batches.append(batch)
+        return original(run, batch, **options)
+
+    monkeypatch.setattr(fine_tuning.FineTuning, "step", noting)
+    run(settings=replace(SETTINGS, epochs=2, excerpt_share=0.5), teacher_labels=OTHERS)
+    half = len(batches) // 2
+    for epoch in (batches[:half], batches[half:]):
+        assert sorted(index for batch in epoch for index in batch) == list(range(600))
+    assert batches[:half] != batches[half:], "in another order"
 
 
-def test_excerpts_are_heads_and_tails_with_the_label_of_their_review() -> None:
-    part = training._Part.of(DATA, tiny_model(max_tokens=60).text, name="training")
-    more = part.with_excerpts(0.5, seed=3)
-    assert len(more) == 450
-    ends = {int(start + length): index for index, (start, length) in enumerate(zip(part.starts, part.lengths))}
-    starts = {int(start): index for index, start in enumerate(part.starts)}
-    heads = 0
-    for start, length, positive in zip(more.starts[300:], more.lengths[300:], more.positive[300:]):
-        owner = starts.get(int(start), ends.get(int(start + length)))
-        assert owner is not None
-        heads += int(start) in starts
-        assert positive == part.positive[owner]
-        assert 5 <= length <= 40 or length == part.lengths[owner]
-    assert 40 < heads < 150
+@pytest.mark.parametrize("n_reviews", [4, 16])
+def test_fewer_than_two_batches_are_refused(run: Callable[..., Model], n_reviews: int) -> None:
+    settings = replace(SETTINGS, batch_tokens=10_000, num_buckets=1)
+    with pytest.raises(InputError, match=f"{n_reviews} reviews are one batch only, .* smaller --batch-tokens"):
+        run(data=rows_of(DATA, slice(n_reviews)), settings=settings)
 
 
 def test_the_adversary_makes_the_loss_larger(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
-    original = training._Run._backward
+    original = fine_tuning.FineTuning._backward
 
     def noting(run: Any, *args: Any, **options: Any) -> Any:
         loss, gradient = original(run, *args, **options)
         losses.append(float(loss.asscalar()))
         return loss, gradient
 
-    monkeypatch.setattr(training._Run, "_backward", noting)
+    monkeypatch.setattr(fine_tuning.FineTuning, "_backward", noting)
     run(settings=replace(SETTINGS, epochs=1, adversarial_epsilon=1.0))
     plain, adversarial = np.array(losses).reshape(-1, 2).T
     assert (adversarial > plain).all()
@@ -382,18 +394,18 @@ def test_word_dropout_hides_whole_words_and_scales_the_others(
 ) -> None:
     factors: list[Any] = []
     ids: list[Any] = []
-    step, backward = training._Run._step, training._Run._backward
+    step, backward = fine_tuning.FineTuning.step, fine_tuning.FineTuning._backward
 
-    def noting_ids(run: Any, token_ids: Any, *args: Any) -> float:
-        ids.append(token_ids)
-        return step(run, token_ids, *args)
+    def noting_ids(run: Any, batch: Any, **options: Any) -> tuple[float, int]:
+        ids.append(run.data.batch(batch)[0])
+        return step(run, batch, **options)
 
     def noting_factors(run: Any, embedded: Any, kept: Any, *args: Any, **options: Any) -> Any:
         factors.append(kept.asnumpy()[:, :, 0])
         return backward(run, embedded, kept, *args, **options)
 
-    monkeypatch.setattr(training._Run, "_step", noting_ids)
-    monkeypatch.setattr(training._Run, "_backward", noting_factors)
+    monkeypatch.setattr(fine_tuning.FineTuning, "step", noting_ids)
+    monkeypatch.setattr(fine_tuning.FineTuning, "_backward", noting_factors)
     run(settings=replace(SETTINGS, epochs=1, word_dropout=0.2))
     hidden = []
     for token_ids, factor in zip(ids, factors):
@@ -404,20 +416,136 @@ def test_word_dropout_hides_whole_words_and_scales_the_others(
     assert np.mean(hidden) == pytest.approx(0.2, abs=0.04)
 
 
-def test_lower_layers_learn_more_slowly_if_asked() -> None:
-    names = dict.fromkeys(tiny_model().weights)
-    rates = training._rate_multipliers(names, 0.5)  # type: ignore[arg-type]
-    assert rates["output.weight"] == rates["output.bias"] == 1
-    assert {rates[name] for name in names if name.startswith("lstm.1.")} == {0.5}
-    assert {rates[name] for name in names if name.startswith("lstm.0.")} == {0.25}
-    assert rates["embedding.weight"] == 0.125
+def test_reviews_of_other_domains_are_measured_with_the_model_as_it_is_stored(run: Callable[..., Model]) -> None:
+    domains = pa.array(["kitchen", "film"] * 50)
+    model = run(elsewhere=replace(OTHERS, groups={"domain": domains}), settings=replace(SETTINGS, epochs=1))
+    probabilities = Scorer(model, threads=1).score_texts(OTHERS.texts).positive_probability
+    found = dict(model.metrics["elsewhere"])
+    slices = {row["value"]: row for row in found.pop("slices") if row["slice"] == "domain"}
+    assert found == pytest.approx(evaluate_probabilities(OTHERS.positive, probabilities).as_dict(), abs=1e-5)
+    assert {value: row["n"] for value, row in slices.items()} == {"kitchen": 50, "film": 50}
+    right = (probabilities >= 0.5) == OTHERS.positive
+    assert slices["film"]["accuracy"] == pytest.approx(right[1::2].mean())
+
+
+# Layers.
+
+
+def learning_since(steps: list[dict[str, Any]]) -> dict[str, int]:
+    """The step at which each parameter first changed."""
+    return {
+        name: next(step for step, weights in enumerate(steps[1:]) if not np.array_equal(weights[name], before))
+        if not np.array_equal(steps[-1][name], before)
+        else len(steps)
+        for name, before in steps[0].items()
+    }
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_layers_begin_to_learn_one_after_another_if_asked(
+    run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, fraction: float
+) -> None:
+    steps = weights_by_step(monkeypatch)
+    averages = weights_by_epoch(monkeypatch)
+    run(settings=replace(SETTINGS, epochs=1, unfreeze_fraction=fraction))
+    since = learning_since(steps)
+    last = fraction * (len(steps) - 1)
+    layers = ("output.weight", "lstm.1.h2h_weight", "lstm.0.i2h_bias", "embedding.weight")
+    assert [since[name] for name in layers] == [math.ceil(last * depth / 3) for depth in range(3)] + [
+        len(steps) if fraction == 1 else math.ceil(last)
+    ]
+    frozen = np.array_equal(averages[0]["embedding.weight"], steps[0]["embedding.weight"])
+    assert frozen == (fraction == 1), "nor does the average of a frozen layer move"
+
+
+def test_lower_layers_learn_more_slowly_if_asked(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step of Adam is the rate, whatever the gradient."""
+    steps = weights_by_step(monkeypatch)
+    run(settings=replace(SETTINGS, epochs=1, layer_decay=0.5))
+    moved = {name: np.abs(steps[1][name] - before).max() for name, before in steps[0].items()}
+    rate = moved["output.weight"]
+    assert moved["output.bias"] == pytest.approx(rate, rel=0.01)
+    for depth, layer in enumerate(("lstm.1", "lstm.0"), 1):
+        for name in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias"):
+            assert moved[f"{layer}.{name}"] == pytest.approx(rate * 0.5**depth, rel=0.01)
+    assert moved["embedding.weight"] == pytest.approx(rate * 0.125, rel=0.01)
+
+
+# A teacher's labels.
+
+
+def test_the_loss_of_a_soft_label_is_the_cross_entropy_with_it(
+    run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first step, by the oracle's logits."""
+    losses: list[float] = []
+    batches: list[tuple[Any, Any]] = []
+    original = fine_tuning.FineTuning.step
+
+    def noting(run: Any, batch: Any, **options: Any) -> tuple[float, int]:
+        batches.append((run.data.batch(batch), run.data.positive[batch]))
+        loss, n_tokens = original(run, batch, **options)
+        losses.append(loss)
+        assert n_tokens == batches[-1][0][1].sum()
+        return loss, n_tokens
+
+    monkeypatch.setattr(fine_tuning.FineTuning, "step", noting)
+    steps = weights_by_step(monkeypatch)
+    teacher_labels = Labelled(texts=DATA.texts, positive=np.random.default_rng(0).random(300))
+    plain = {"dropout": 0.0, "encoder_dropout": 0.0, "word_dropout": 0.0}
+    settings = replace(SETTINGS, epochs=1, **plain)  # type: ignore[arg-type]
+    model = run(settings=settings, teacher_labels=teacher_labels)
+    (token_ids, lengths), positive = batches[0]
+    assert len(set(positive.tolist()) - {0.0, 1.0}) > 3
+    first = replace(model, weights=steps[0])
+    logits = [reference_logit(first, token_ids[: int(length), row]) for row, length in enumerate(lengths)]
+    expected = np.mean([math.log1p(math.exp(logit)) - share * logit for logit, share in zip(logits, positive)])
+    assert losses[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_teachers_labels_are_learnt_and_its_doubts_too(run: Callable[..., Model]) -> None:
+    """One who knows teaches what a few labels could not; one who hardly does, probabilities of about a half."""
+    few, settings = rows_of(DATA, slice(60)), replace(SETTINGS, min_count=1)
+    teachers = {"sure": np.where(DATA.positive, 0.97, 0.03), "unsure": np.where(DATA.positive, 0.501, 0.499)}
+    models = {
+        name: run(data=few, teacher_labels=Labelled(texts=DATA.texts, positive=positive), settings=settings)
+        for name, positive in teachers.items()
+    }
+    found = {name: uncalibrated(model, VALIDATION.texts) for name, model in models.items()}
+    assert evaluate_probabilities(VALIDATION.positive, found["sure"]).auc > 0.8
+    assert np.abs(found["unsure"] - 0.5).mean() < 0.2 * np.abs(found["sure"] - 0.5).mean()
+    assert models["sure"].provenance["training_reviews"] == 60
+    assert models["sure"].provenance["teacher_labelled_reviews"] == 300
+
+
+def test_a_teachers_labels_belong_to_the_run(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(SETTINGS, epochs=1, checkpoint_seconds=0.0)
+    labels = Labelled(texts=OTHERS.texts, positive=np.where(OTHERS.positive, 0.9, 0.2))
+    with monkeypatch.context() as patch:
+        kill_at(patch, fine_tuning.FineTuning, 5)
+        with pytest.raises(Killed):
+            run(settings=settings, teacher_labels=labels)
+    for other in (None, rows_of(labels, slice(99)), replace(labels, positive=np.where(OTHERS.positive, 0.9, 0.3))):
+        with pytest.raises(InputError, match="belongs to a run on other reviews"):
+            run(settings=settings, teacher_labels=other, resume=True)
+    resumed = run(settings=settings, teacher_labels=labels, resume=True)
+    assert_same_run(resumed, run(settings=settings, teacher_labels=labels))
+
+
+def test_a_teacher_of_one_opinion_is_refused(run: Callable[..., Model]) -> None:
+    labels = Labelled(texts=OTHERS.texts, positive=np.full(100, 0.4))
+    with pytest.raises(InputError, match="the teacher's part has 0 positive reviews of 100; it needs both classes"):
+        run(teacher_labels=labels)
+
+
+# What is refused.
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
 def test_a_loss_that_is_not_finite_ends_the_run(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    original = training._Run._backward
+    original = fine_tuning.FineTuning._backward
     calls = []
 
     def breaking(run: Any, *args: Any, **options: Any) -> Any:
@@ -427,8 +555,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(
             return (loss * math.nan, gradient) if broken == "loss" else (loss, gradient * math.inf)
         return loss, gradient
 
-    monkeypatch.setattr(training._Run, "_backward", breaking)
-    with pytest.raises(InputError, match=r"the loss is not finite at step 3; .* lower --learning-rate"):
+    monkeypatch.setattr(fine_tuning.FineTuning, "_backward", breaking)
+    with pytest.raises(InputError, match=r"the loss is not finite at step 3 of [0-9]+; .* lower --learning-rate"):
         run()
 
 
@@ -437,6 +565,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     [
         {"epochs": 0}, {"patience": 0}, {"batch_tokens": -1}, {"num_layers": 0}, {"dropout": 1.0}, {"dropout": -0.1},
         {"word_dropout": math.nan}, {"weight_average": 1.0}, {"layer_decay": 0.0}, {"adversarial_epsilon": -1.0},
+        {"unfreeze_fraction": -0.1}, {"unfreeze_fraction": 1.1}, {"unfreeze_fraction": math.nan},
+        {"excerpt_share": math.inf}, {"learning_rate": 0.0}, {"seed": -1},
     ],
     ids=str,
 )  # fmt: skip

@@ -23,19 +23,6 @@ from sentiment_core.holdout import held_out_mask
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def sentiment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a verb: exit code, results, and the closing sentence."""
-    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
-
-    def run(*arguments: Any) -> tuple[int, list[dict[str, Any]], str]:
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return code, [json.loads(line) for line in captured.out.splitlines()], captured.err.strip().splitlines()[-1]
-
-    return run
-
-
 def stdin_of(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 

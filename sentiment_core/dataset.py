@@ -1,0 +1,147 @@
+"""Labelled reviews as token ids, in batches of similar length.
+
+Axes: N reviews, T tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment_core.errors import InputError
+from sentiment_core.labelled import Labelled
+from sentiment_core.text import PADDING_ID, TextPipeline
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it registers optimisers that MXNet has by now
+    import gluonnlp
+
+__all__ = ["Dataset"]
+
+_LOGGER = logging.getLogger(__name__)
+_FEWEST_TOKENS, _MOST_TOKENS = 5, 40  # of an excerpt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Reviews of at least one token: review i is token_ids[starts[i] : starts[i] + lengths[i]].
+
+    Attributes
+    ----------
+    token_ids : array of int32, shape (T,)
+    starts, lengths : arrays of int64 and int32, shape (N,)
+    positive : array of float32, shape (N,), 0 to 1
+    rows : array of int64, shape (N,)
+        Which of the texts that it was made of each review is.
+    """
+
+    token_ids: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int32]
+    positive: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, data: Labelled, pipeline: TextPipeline, *, name: str) -> Dataset:
+        """Encode texts.
+
+        Raises
+        ------
+        InputError
+            If there are no reviews of both classes.
+        """
+        encoded = pipeline.encode(data.texts)
+        rows = np.flatnonzero(encoded.valid_length)
+        positive = data.positive[rows].astype(np.float32)
+        if len(rows) < len(data):
+            _LOGGER.info("%d %s reviews without a token are left out", len(data) - len(rows), name)
+        n_positive = np.count_nonzero(positive >= 0.5)
+        if n_positive in (0, len(rows)):
+            raise InputError(
+                f"the {name} part has {n_positive} positive reviews of {len(rows)}; it needs "
+                "both classes: check --label-column, --positive-above and the size of the input"
+            )
+        return cls(
+            token_ids=encoded.token_ids,
+            starts=encoded.offsets[rows],
+            lengths=encoded.valid_length[rows],
+            positive=positive,
+            rows=rows,
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All that tells datasets apart."""
+        return self.token_ids, self.starts, self.lengths, self.positive
+
+    def with_excerpts(self, share: float, *, sentence_ends: npt.NDArray[np.int32], seed: int) -> Dataset:
+        """Add sentences cut from the reviews, each with its review's label.
+
+        A sentence says less about the label than the review does, and sometimes the contrary: a network that sees many
+        of them learns how much.
+
+        Parameters
+        ----------
+        share : float
+            Excerpts, as a share of the reviews.
+        sentence_ends : array of int32
+            Ids of the tokens that end a sentence.
+        seed : int
+            Of the choice.
+        """
+        rng = np.random.default_rng((seed, 1 << 21))
+        chosen = rng.integers(len(self), size=round(share * len(self)))
+        begin, stop = self.starts[chosen], self.starts[chosen] + self.lengths[chosen]
+        after = np.flatnonzero(np.isin(self.token_ids, sentence_ends)) + 1  # where the next sentence starts
+        after = np.append(after, len(self.token_ids))
+        # A sentence of the review at random, the first one included, and those after it up to a random length.
+        first, last = np.searchsorted(after, begin, side="right"), np.searchsorted(after, stop)
+        sentence = rng.integers(first - 1, np.maximum(last, first))
+        starts = np.where(sentence < first, begin, after[sentence])
+        wanted = rng.integers(1, _MOST_TOKENS // 2 + 1, size=len(chosen))
+        ends = after[np.minimum(np.searchsorted(after, starts + wanted), len(after) - 1)]
+        ends = np.minimum(np.minimum(ends, starts + _MOST_TOKENS), stop)
+        starts = np.maximum(np.minimum(starts, ends - _FEWEST_TOKENS), begin)
+        return Dataset(
+            token_ids=self.token_ids,
+            starts=np.concatenate([self.starts, starts]),
+            lengths=np.concatenate([self.lengths, (ends - starts).astype(np.int32)]),
+            positive=np.concatenate([self.positive, self.positive[chosen]]),
+            rows=np.concatenate([self.rows, self.rows[chosen]]),
+        )
+
+    def with_others(self, other: Dataset) -> Dataset:
+        """Append another dataset of the same vocabulary."""
+        return Dataset(
+            token_ids=np.concatenate([self.token_ids, other.token_ids]),
+            starts=np.concatenate([self.starts, other.starts + len(self.token_ids)]),
+            lengths=np.concatenate([self.lengths, other.lengths]),
+            positive=np.concatenate([self.positive, other.positive]),
+            rows=np.concatenate([self.rows, other.rows]),
+        )
+
+    def sampler(self, *, batch_tokens: int, num_buckets: int, shuffle: bool) -> gluonnlp.data.FixedBucketSampler:
+        """Batches of similar length under the token budget; shuffles by NumPy's global generator."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an empty bucket is no fault
+            return gluonnlp.data.FixedBucketSampler(
+                self.lengths,
+                batch_size=batch_tokens,
+                num_buckets=num_buckets,
+                use_average_length=True,
+                shuffle=shuffle,
+            )
+
+    def batch(self, indices: list[int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Padded token ids (T, N) and valid lengths (N,) of some reviews."""
+        pad = gluonnlp.data.batchify.Pad(axis=0, pad_val=PADDING_ID, ret_length=True, dtype=np.int32)
+        spans = [(self.starts[index], self.starts[index] + self.lengths[index]) for index in indices]
+        token_ids, lengths = pad([self.token_ids[start:end] for start, end in spans])
+        return token_ids.asnumpy().T, lengths.asnumpy().astype(np.float32)

@@ -1,0 +1,251 @@
+"""What a model card says, in Markdown: all of it from the numbers and settings that the model's own files hold."""
+
+from __future__ import annotations
+
+import numbers
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from sentiment_core.artifact import Architecture, Decision
+from sentiment_core.evaluation import LABEL_TARGET, WIDEST_BAND, Metrics
+
+__all__ = ["write_card"]
+
+FEWEST_REVIEWS = 30  # with fewer, the standard error of a slice says little itself
+
+_TITLES = {
+    "n": "reviews",
+    "standard_error": "standard error",
+    "auc": "AUC",
+    "f1": "F1",
+    "log_loss": "log loss",
+    "brier": "Brier",
+    "ece": "calibration error",
+}
+
+
+def write_card(
+    metrics: Mapping[str, Any],
+    *,
+    provenance: Mapping[str, Any],
+    decision: Decision,
+    architecture: Architecture | None = None,
+    has_plot: bool = True,
+) -> str:
+    """The model card of a sentiment model, in Markdown.
+
+    Parameters
+    ----------
+    metrics : mapping
+        ``validation`` as by `evaluate_probabilities`; optional: ``calibration_table``, ``slices`` as by
+        `slice_metrics`, ``elsewhere`` (both, on texts of other domains), ``history``, and ``labels_right`` with
+        ``labelled_share``.
+    provenance : mapping
+        ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``teacher_labelled_reviews``,
+        ``data`` (what the reviews are), ``held_out_by`` (the column that decided), ``settings``.
+    decision : Decision
+        Calibration and cut-offs.
+    architecture : Architecture
+        Sizes of the network; left out of the card if None.
+    has_plot : bool
+        Whether the model carries ``reliability.svg``.
+    """
+    sections = [
+        _network(provenance, architecture),
+        _INTENDED_USE,
+        _data(provenance),
+        _quality(metrics["validation"]),
+        _calibration(metrics, decision, has_plot=has_plot),
+        _labels(metrics, decision),
+    ]
+    if metrics.get("slices"):
+        sections += [_slices(metrics["slices"]), _weaknesses(metrics["slices"], metrics["validation"]["accuracy"])]
+    if metrics.get("elsewhere"):
+        sections.append(_elsewhere(metrics["elsewhere"]))
+    if metrics.get("history"):
+        sections.append(_history(metrics["history"]))
+    if provenance.get("settings"):
+        sections.append(_recipe(provenance["settings"]))
+    return "\n\n".join(sections) + "\n"
+
+
+def _network(provenance: Mapping[str, Any], architecture: Architecture | None) -> str:
+    language_model = provenance.get("language_model_sha256")
+    origin = f"Fine-tuned from the language model `{language_model[:12]}`" if language_model else "Trained from scratch"
+    sizes = ""
+    if architecture is not None:
+        n_weights = sum(int(np.prod(shape)) for shape in architecture.shapes("sentiment").values())
+        layers = " and ".join(str(units) for _, units in architecture.layer_sizes)
+        sizes = (
+            f"{architecture.vocab_size:,} words, vectors of {architecture.embed_size} numbers, LSTM layers of {layers} "
+            f"units: {n_weights:,} weights."
+        )
+    return "# SentimentNet\n\n" + _paragraph(
+        "Scores how likely a review is positive. A word embedding, LSTM layers, the mean of their states over the "
+        f"review's tokens, one sigmoid output. {sizes} {origin} on {provenance['training_reviews']:,} labelled reviews."
+    )
+
+
+_INTENDED_USE = """## Intended use and limits
+
+- For reviews in English, of the kind that it was trained on. Other kinds of text and other languages were not measured.
+- For sums over many reviews, or for finding reviews to read. A single score is a probability and can be wrong.
+- Not for judging persons, neither those who wrote a review nor those of whom it speaks.
+- A review longer than `max_tokens` of `config.json` is scored on its beginning."""
+
+
+def _data(provenance: Mapping[str, Any]) -> str:
+    data, held_out_by = provenance.get("data"), provenance.get("held_out_by")
+    rule = "their product, or of their text where the input has no or few products"
+    if held_out_by:
+        rule = f'their "{_cell(held_out_by)}": all reviews that share one are held out, or none is'
+    taught = provenance.get("teacher_labelled_reviews")
+    return "## Data\n\n" + "\n".join(
+        [
+            *([f"- Source: {_cell(data, longest=300)}."] if data else []),
+            f"- Trained on {provenance['training_reviews']:,} labelled reviews.",
+            *([f"- Trained on {taught:,} more texts with labels by other models."] if taught else []),
+            f"- Measured on {provenance['validation_reviews']:,} others, held out by a hash of {rule}.",
+        ]
+    )
+
+
+def _quality(validation: Mapping[str, Any]) -> str:
+    names = [field.name for field in fields(Metrics) if field.name in validation and field.name != "n"]
+    return f"""## Quality on {validation["n"]:,} held-out reviews
+
+{_table([_title(name) for name in names], [[_number(validation[name]) for name in names]])}
+
+Accuracy and F1 cut at probability 0.5; the standard error is that of the accuracy."""
+
+
+def _calibration(metrics: Mapping[str, Any], decision: Decision, *, has_plot: bool) -> str:
+    text = "## Calibration\n\n" + _paragraph(
+        f"Method `{_cell(decision.method)}`: the probability is "
+        f"`sigmoid({decision.slope:.4f}*logit{decision.intercept:+.4f})`. `temperature` or `platt` is chosen by "
+        "cross-validated log loss. The epoch was chosen and the probabilities were calibrated on the same held-out "
+        "reviews, so the figures of this card are a little optimistic."
+    )
+    rows = metrics.get("calibration_table")
+    if not rows:
+        return text
+    plot = "\n\n![reliability](reliability.svg)" if has_plot else ""
+    bins = [
+        [
+            f"{row['from']:.3f} to {row['to']:.3f}",
+            _number(row["n"]),
+            *(_number(row[name]) for name in ("mean_probability", "positive_share")),
+        ]
+        for row in rows
+    ]
+    return f"{text}{plot}\n\n{_table(['probability', 'reviews', 'mean probability', 'positive share'], bins)}"
+
+
+def _labels(metrics: Mapping[str, Any], decision: Decision) -> str:
+    measured = ""
+    if metrics.get("labelled_share") and metrics.get("labels_right") is not None:
+        measured = (
+            f"Of the held-out reviews {metrics['labelled_share']:.1%} are outside the band, and of those "
+            f"{metrics['labels_right']:.1%} have the right label."
+        )
+    return "## Labels\n\n" + _paragraph(
+        f"`negative` below {decision.negative_below:g}, `positive` from {decision.positive_from:g} on, `neutral` "
+        f"between: the narrowest band around 0.5 outside which {LABEL_TARGET:.0%} of the labels are right, but at most "
+        f"{0.5 - WIDEST_BAND:g} to {0.5 + WIDEST_BAND:g}. {measured}"
+    )
+
+
+def _slices(slices: Sequence[Mapping[str, Any]]) -> str:
+    return "\n\n".join(["## Quality by slice", *_slice_tables(slices)])
+
+
+def _slice_tables(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = ("n", "positive_share", "mean_probability", "accuracy", "standard_error")
+    tables = []
+    for name in dict.fromkeys(row["slice"] for row in slices):
+        rows = [
+            [_cell(row["value"]), *(_number(row[column]) for column in columns)]
+            for row in slices
+            if row["slice"] == name
+        ]
+        tables.append(_table([_cell(name), *map(_title, columns)], rows))
+    return tables
+
+
+def _elsewhere(elsewhere: Mapping[str, Any]) -> str:
+    names = [field.name for field in fields(Metrics) if field.name in elsewhere]
+    return "\n\n".join(
+        [
+            "## Quality elsewhere",
+            "Texts of other domains, on which nothing was trained, calibrated or chosen.",
+            _table([_title(name) for name in names], [[_number(elsewhere[name]) for name in names]]),
+            *_slice_tables(elsewhere["slices"]),
+        ]
+    )
+
+
+def _weaknesses(slices: Sequence[Mapping[str, Any]], accuracy: float) -> str:
+    large = [row for row in slices if row["n"] >= FEWEST_REVIEWS]
+    weak = [row for row in large if row["accuracy"] < accuracy - 2 * row["standard_error"]]
+    if not large:
+        text = f"No slice has {FEWEST_REVIEWS} reviews: too few to tell."
+    elif not weak:
+        text = _paragraph(
+            f"None of the {len(large)} slices of {FEWEST_REVIEWS} reviews or more has an accuracy more than two of its "
+            f"standard errors below the {accuracy:.4f} of all."
+        )
+    else:
+        text = _paragraph(
+            f"The slices, of the {len(large)} with {FEWEST_REVIEWS} reviews or more, whose accuracy is more than two "
+            f"of its standard errors below the {accuracy:.4f} of all (of 40 slices about one would be by chance alone):"
+        )
+        weak.sort(key=lambda row: row["accuracy"])
+        text += "\n\n" + "\n".join(
+            f"- {_cell(row['slice'])}, {_cell(row['value'])}: accuracy {row['accuracy']:.4f} "
+            f"(standard error {row['standard_error']:.4f}) on {row['n']:,} reviews"
+            for row in weak
+        )
+    return f"## Known weaknesses\n\n{text}"
+
+
+def _history(history: Sequence[Mapping[str, Any]]) -> str:
+    names = sorted({name for row in history for name in row}, key=lambda name: (name != "epoch", name))
+    table = _table([_title(name) for name in names], [[_number(row.get(name)) for name in names] for row in history])
+    return f"## Epochs\n\n{table}\n\nThe epoch of lowest validation loss was kept. These losses are before calibration."
+
+
+def _recipe(settings: Mapping[str, Any]) -> str:
+    return "## Recipe\n\n" + _table(["setting", "value"], [[f"`{_cell(k)}`", _cell(v)] for k, v in settings.items()])
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, _cell(name).replace("_", " "))
+
+
+def _number(value: object) -> str:
+    if isinstance(value, numbers.Integral):
+        return f"{int(value):,}"
+    return f"{float(value):.4f}" if isinstance(value, numbers.Real) else "-"
+
+
+def _cell(value: object, *, longest: int = 80) -> str:
+    """One line that cannot end its cell or begin a tag: names and values come from tables of others."""
+    text = " ".join(str(value).split())
+    if len(text) > longest:
+        text = text[: longest - 3] + "..."
+    return "".join(f"\\{mark}" if mark in r"\`|*<>[]" else mark for mark in text)
+
+
+def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    header = [*titles]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _paragraph(text: str) -> str:
+    """Wrapped; not for words of others, of which one at the start of a line could make it a list or a heading."""
+    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)

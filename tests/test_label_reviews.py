@@ -1,0 +1,287 @@
+"""The verbs of a distillation: `label`, and `train` with the labels that it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from models import tiny_model
+
+from jobs.sample_reviews import generate_reviews
+from sentiment_core.artifact import load_model, save_model
+from sentiment_core.distillation import Ensemble
+from sentiment_core.holdout import held_out_mask
+from sentiment_core.labelled import Labelled
+from sentiment_core.text import valid_utf8
+
+FRACTION = 0.2
+SCHEMA = pa.schema({"text": pa.large_string(), "teacher_probability": pa.float64()})
+
+
+def reviews_of(n_products: int, *, seed: int, n_reviews: int = 200) -> pa.Table:
+    """Reviews with some odd texts, spread over products."""
+    products = pa.array([f"product {index % n_products}" for index in range(n_reviews)])
+    return generate_reviews(n_reviews, seed=seed).set_column(1, "product_id", products)
+
+
+LABELLED = reviews_of(50, seed=1)
+UNLABELLED = reviews_of(60, seed=2)
+
+
+def held_out(reviews: pa.Table, key: str = "product_id") -> npt.NDArray[np.bool_]:
+    return held_out_mask(reviews[key], fraction=FRACTION)
+
+
+def texts_to_label(reviews: pa.Table, key: str = "product_id") -> pa.Array:
+    """What a model may learn from, in its order."""
+    texts = reviews.filter(pa.array(~held_out(reviews, key)))["text"]
+    return valid_utf8(texts.drop_null())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables and models."""
+    place = tmp_path_factory.mktemp("labels")
+    pq.write_table(LABELLED, place / "labelled.parquet")
+    pq.write_table(UNLABELLED, place / "unlabelled.parquet")
+    for seed in (1, 2):
+        save_model(tiny_model(seed), place / f"model-{seed}")
+    save_model(tiny_model(kind="language_model"), place / "language_model")
+    return place
+
+
+@pytest.fixture
+def label(sentiment: Any, place: Path, tmp_path: Path) -> Any:
+    """Run the verb; an option that is given replaces the usual one."""
+
+    def label(**options: Any) -> tuple[int, list[dict[str, Any]], str]:
+        usual = {
+            "input": place / "labelled.parquet",
+            "label_column": "stars",
+            "positive_above": 3,
+            "validation_fraction": FRACTION,
+            "unlabelled": [place / "unlabelled.parquet"],
+            "models": [place / "model-1"],
+            "output": tmp_path / "labels.parquet",
+        }
+        arguments: list[Any] = []
+        for name, value in (usual | options).items():
+            arguments += ["--" + name.replace("_", "-"), *(value if isinstance(value, list) else [value])]
+        result: tuple[int, list[dict[str, Any]], str] = sentiment("label", *arguments)
+        return result
+
+    return label
+
+
+# Labels.
+
+
+def test_labels_are_the_ensembles_probabilities(label: Any, place: Path, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "labels.parquet"
+    code, rows, sentence = label(models=[place / "model-1", place / "model-2"], output=output)
+    assert code == 0, sentence
+    assert [file.name for file in output.parent.iterdir()] == ["labels.parquet"]
+    table = pq.read_table(output)
+    assert table.schema.equals(SCHEMA)
+
+    assert table["text"].combine_chunks() == texts_to_label(UNLABELLED)
+
+    known = LABELLED.filter(pc.is_valid(LABELLED["stars"]))
+    rows_held_out = held_out(known)
+    parts = [
+        Labelled(
+            texts=known["text"].filter(pa.array(part)).combine_chunks(), positive=known["stars"].to_numpy()[part] > 3
+        )
+        for part in (~rows_held_out, rows_held_out)
+    ]
+    ensemble = Ensemble.fit([tiny_model(1), tiny_model(2)], parts[0], held_out=parts[1])
+    found = table["teacher_probability"].to_numpy()
+    np.testing.assert_allclose(found, ensemble.probabilities(table["text"].combine_chunks()), atol=1e-6)
+    assert ((found >= 0) & (found <= 1)).all()
+
+    report = rows[0]
+    assert report["texts"] == len(table)
+    assert report["weights"] == pytest.approx(ensemble.weights.tolist(), rel=1e-3)
+    assert {report[name]["n"] for name in ("models", "linear", "ensemble")} == {int(rows_held_out.sum())}
+    assert f"labelled {len(table)} texts" in sentence
+
+
+def test_held_out_products_and_texts_are_not_labelled(label: Any, place: Path, tmp_path: Path) -> None:
+    """Of several tables: by product, and by text where a table has no products."""
+    without = reviews_of(1, seed=5).drop_columns(["product_id"])
+    pq.write_table(without, tmp_path / "texts.parquet")
+    tables = [place / "labelled.parquet", tmp_path / "texts.parquet"]
+    code, _, sentence = label(unlabelled=tables)
+    assert code == 0, sentence
+    labelled = pq.read_table(tmp_path / "labels.parquet")["text"]
+    expected = [texts_to_label(LABELLED), texts_to_label(without, "text")]
+    assert labelled.combine_chunks() == pa.concat_arrays(expected)
+    assert 0 < held_out(LABELLED).sum() < len(LABELLED)
+    assert 0 < held_out(without, "text").sum() < len(without)
+
+
+@pytest.mark.parametrize("n_products", [5, 50])
+def test_a_sample_of_few_products_holds_out_the_same_ones(label: Any, tmp_path: Path, n_products: int) -> None:
+    """The model that learns from the labels is measured on the held-out products of the labelled table."""
+    if n_products == 5:  # a table of few products that the labelled one has too
+        some = LABELLED["product_id"].filter(pa.array(held_out(LABELLED))).unique()[:2].to_pylist()
+        sample = LABELLED.filter(pc.is_in(LABELLED["product_id"], pa.array([*some, "product 1", "product 2"])))
+        measured = LABELLED.filter(pa.array(held_out(LABELLED)))["text"].to_pylist()
+        options = {}
+    else:  # the labelled table has too few products, and holds out by text
+        sample, few = LABELLED, LABELLED.set_column(1, "product_id", pa.array(["one"] * len(LABELLED)))
+        pq.write_table(few, tmp_path / "few.parquet")
+        measured = few.filter(pa.array(held_out(few, "text")))["text"].to_pylist()
+        options = {"input": tmp_path / "few.parquet"}
+    pq.write_table(sample, tmp_path / "sample.parquet")
+    assert set(measured) & set(sample["text"].to_pylist())
+    code, _, sentence = label(unlabelled=[tmp_path / "sample.parquet"], **options)
+    assert code == 0, sentence
+    labelled = pq.read_table(tmp_path / "labels.parquet")["text"].to_pylist()
+    assert labelled
+    assert not set(measured) & set(labelled)
+
+
+# What `label` refuses.
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        ({"text_column": "body"}, 3, "'body' is missing"),
+        ({"label_column": "label"}, 3, "'label' is missing"),
+        ({"label_column": "text"}, 3, "labels must be numbers or booleans"),
+        ({"input": "nowhere.parquet"}, 3, "nowhere.parquet: no such file"),
+        ({"models": ["nowhere"]}, 3, "no such model directory"),
+        ({"models": ["language_model"]}, 3, "is a language_model artifact"),
+        ({"unlabelled": ["nowhere.parquet"]}, 3, "nowhere.parquet: no such file"),
+        ({"unlabelled": ["stars.parquet"]}, 3, "'text' is missing"),
+        ({"unlabelled": ["half.parquet"]}, 3, "is no readable parquet"),
+        ({"output": "labels.csv"}, 2, "ends in .parquet"),
+        ({"output": "labels"}, 2, "ends in .parquet"),
+        ({"output": "folder.parquet"}, 2, "ends in .parquet"),
+        ({"validation_fraction": 1}, 2, "held-out fraction must be from 0 to below 1"),
+        ({"validation_fraction": "nan"}, 2, "held-out fraction must be from 0 to below 1"),
+        ({"positive_above": 9}, 3, "both classes"),
+        ({"validation_fraction": 0}, 3, "both classes"),
+        ({"input": "unlike.parquet"}, 3, "no word in common"),
+        ({"unlabelled": ["numbers.parquet"]}, 3, "texts must be strings"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_labelled_is_refused_in_one_sentence(
+    label: Any,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(LABELLED.select(["stars"]), "stars.parquet")
+    pq.write_table(pa.table({"text": [1, 2]}), "numbers.parquet")
+    unlike = pa.array([f"word{number}" for number in range(40)])  # no word is in two reviews
+    pq.write_table(pa.table({"text": unlike, "stars": [1, 5] * 20}), "unlike.parquet")
+    Path("half.parquet").write_bytes((place / "unlabelled.parquet").read_bytes()[:900])
+    Path("folder.parquet").mkdir()
+    Path("language_model").symlink_to(place / "language_model")
+    before = sorted(tmp_path.iterdir())
+    found, rows, sentence = label(**options)
+    assert (found, rows) == (code, []), sentence
+    assert sentence.startswith("sentiment label: failed: ")
+    assert says in sentence
+    assert sorted(tmp_path.iterdir()) == before, "nothing is written"
+
+
+@pytest.mark.parametrize("texts", [[], [None, None]], ids=str)
+def test_a_table_without_a_text_to_label_is_passed_over(
+    label: Any, place: Path, tmp_path: Path, texts: list[str | None]
+) -> None:
+    """One partition of many may have none, or be of held-out products only."""
+    pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), tmp_path / "empty.parquet")
+    code, rows, sentence = label(unlabelled=[tmp_path / "empty.parquet", place / "unlabelled.parquet"])
+    assert code == 0, sentence
+    assert rows[0]["texts"] == len(texts_to_label(UNLABELLED))
+
+
+def test_a_failure_leaves_the_labels_of_the_last_time(label: Any, place: Path, tmp_path: Path) -> None:
+    assert label()[0] == 0
+    before = (tmp_path / "labels.parquet").read_bytes()
+    code, _, _ = label(unlabelled=[place / "unlabelled.parquet", "nowhere.parquet"])
+    assert code == 3
+    assert (tmp_path / "labels.parquet").read_bytes() == before
+
+
+# Training with them.
+
+
+@pytest.fixture
+def train(sentiment: Any, place: Path, tmp_path: Path) -> Any:
+    def train(*options: Any) -> tuple[int, list[dict[str, Any]], str]:
+        usual = ["--input", place / "labelled.parquet", "--label-column", "stars", "--positive-above", 3]
+        sizes = ["--hidden-size", 8, "--max-tokens", 60, "--batch-tokens", 1500, "--epochs", 1]
+        output = ["--validation-fraction", FRACTION, "--output", tmp_path / "model"]
+        result: tuple[int, list[dict[str, Any]], str] = sentiment("train", *usual, *sizes, *output, *options)
+        return result
+
+    return train
+
+
+def test_a_model_learns_from_the_labels(label: Any, train: Any, tmp_path: Path) -> None:
+    _, (report,), _ = label()
+    code, (told,), sentence = train("--teacher-labels", tmp_path / "labels.parquet")
+    assert code == 0, sentence
+    model = load_model(tmp_path / "model")
+    assert model.sha256 == told["sha256"]
+    assert model.provenance["teacher_labelled_reviews"] == report["texts"]
+    assert told["validation"]["n"] == report["ensemble"]["n"], "both are measured on the same reviews"
+    code, _, _ = train()
+    assert code == 0
+    assert load_model(tmp_path / "model").weights["embedding.weight"].tobytes() != (
+        model.weights["embedding.weight"].tobytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"text": ["good", "bad"]}, "'teacher_probability' is missing"),
+        ({"teacher_probability": [0.1, 0.9]}, "'text' is missing"),
+        ({"text": ["good", "bad"], "teacher_probability": [-0.1, 0.9]}, "is -0.1 in 1 rows, not from 0 to 1"),
+        ({"text": ["good", "bad"], "teacher_probability": [1.5, 2.0]}, "is 1.5 in 2 rows, not from 0 to 1"),
+        ({"text": ["good", "bad"], "teacher_probability": [0.1, float("nan")]}, "is nan in 1 rows"),
+        ({"text": ["good", "bad"], "teacher_probability": [float("inf"), 0.1]}, "is inf in 1 rows"),
+        ({"text": ["good", "bad"], "teacher_probability": [0.1, None]}, "is nan in 1 rows"),
+        ({"text": [1, 2], "teacher_probability": [0.1, 0.9]}, "texts must be strings, not int64"),
+        ({"text": ["good", "bad"], "teacher_probability": [0.1, 0.2]}, "teacher's part has 0 positive reviews of 2"),
+        ({"text": [None, " "], "teacher_probability": [0.1, 0.9]}, "teacher's part has 0 positive reviews of 0"),
+        *(
+            ({"text": ["good", "bad"], "teacher_probability": probabilities}, "teacher_probability must be numbers")
+            for probabilities in (["high", "low"], [[0.1], [0.9]])
+        ),
+    ],
+    ids=str,
+)
+def test_teacher_labels_that_are_none_are_refused_in_one_sentence(
+    train: Any, tmp_path: Path, columns: dict[str, Any], says: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "teacher.parquet")
+    code, rows, sentence = train("--teacher-labels", tmp_path / "teacher.parquet")
+    assert (code, rows) == (3, []), sentence
+    assert sentence.startswith("sentiment train: failed: ")
+    assert says in sentence
+    assert [entry.name for entry in tmp_path.iterdir()] == ["teacher.parquet"]
+
+
+def test_a_file_of_teacher_labels_that_is_none_is_refused(train: Any, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "half.parquet").write_bytes((place / "unlabelled.parquet").read_bytes()[:900])
+    for name, says in (("half.parquet", "is no readable parquet"), ("none.parquet", "no such file or directory")):
+        code, _, sentence = train("--teacher-labels", tmp_path / name)
+        assert (code, says in sentence) == (3, True), sentence
