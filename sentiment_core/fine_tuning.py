@@ -244,6 +244,11 @@ class FineTuning:
         """Measure the averaged weights, as they will be stored, and keep them if they are the best so far."""
         current = read_weights(self.parameters)
         averaged = {name: average.asnumpy() for name, average in self.average.items()}
+        largest = max(float(np.abs(array).max()) for array in averaged.values())
+        if not largest <= np.finfo(np.float16).max:
+            raise InputError(
+                f"a weight has grown to {largest:.3g}, too large to be stored; start again with a lower --learning-rate"
+            )
         write_weights(self.parameters, {name: array.astype(np.float16) for name, array in averaged.items()})
         logits = self._logits(self.validation)
         write_weights(self.parameters, current)
@@ -294,37 +299,3 @@ class FineTuning:
             embedded = self.net.embedding(mx.nd.array(token_ids, ctx=self.device, dtype=np.int32))
             logits[indices] = self.net.classifier(embedded, mx.nd.array(lengths, ctx=self.device)).asnumpy()
         return logits
-
-
-def _card(metrics: dict[str, Any], provenance: dict[str, Any], decision: Decision) -> str:
-    """The model card, in Markdown."""
-    validation = metrics["validation"]
-    language_model = provenance["language_model_sha256"]
-    origin = f"fine-tuned from the language model `{language_model[:12]}`" if language_model else "trained from scratch"
-    return f"""# SentimentNet
-
-Word embedding, LSTM layers, masked mean pooling over time, one sigmoid output; {origin} on
-{provenance["training_reviews"]:,} labelled reviews.
-
-## Quality on {validation["n"]:,} held-out reviews
-
-| accuracy | standard error | AUC | F1 | log loss | Brier | calibration error |
-|---|---|---|---|---|---|---|
-| {validation["accuracy"]:.4f} | {validation["standard_error"]:.4f} | {validation["auc"]:.4f} | {validation["f1"]:.4f} \
-| {validation["log_loss"]:.4f} | {validation["brier"]:.4f} | {validation["ece"]:.4f} |
-
-The epoch of lowest validation loss was kept, and the probabilities were calibrated on the same reviews
-(method `{decision.method}`, slope {decision.slope:.4f}, intercept {decision.intercept:.4f}; `temperature` or `platt`
-is chosen by 5-fold cross-validated log loss), so the calibration error is a little optimistic.
-
-## Labels
-
-`negative` below {decision.negative_below}, `positive` from {decision.positive_from} on, `neutral` between: the
-narrowest band around 0.5, at most 0.2 to 0.8, that makes 95 % of the labels outside it right. On the held-out reviews
-{metrics["labels_right"]:.1%} of the labels outside it were right, and {metrics["labelled_share"]:.1%} of the reviews
-were outside it.
-
-## Recipe
-
-See `provenance` in `config.json`: settings, seed, numbers of reviews; `metrics.json` has the history by epoch.
-"""

@@ -20,7 +20,7 @@ from mxnet.gluon import nn
 from sentiment_core.artifact import Architecture
 from sentiment_core.checkpoint import Checkpoint
 from sentiment_core.corpus import Corpus
-from sentiment_core.errors import UsageError
+from sentiment_core.errors import InputError, UsageError
 from sentiment_core.network import LSTMEncoder, drop_recurrent_weights, encoder_parameters, read_weights, write_weights
 from sentiment_core.optimization import Adam
 from sentiment_core.training_loop import LoopSettings
@@ -31,6 +31,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Perplexity is measured on lanes side by side, in windows of this many steps.
 MEASURED_LANES, MEASURED_STEPS = 16, 50
+# Guessing among all words of a vocabulary of 100 million is 18.
+_LARGEST_LOSS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +199,12 @@ class Pretraining:
             targets = mx.nd.array(window[1:].reshape(-1), ctx=self.device)
             total -= float(mx.nd.pick(mx.nd.log_softmax(logits, axis=1), targets, axis=1).sum().asscalar())
             count += window[1:].size
-        return math.exp(total / count)
+        loss = total / count
+        if not loss <= _LARGEST_LOSS:
+            raise InputError(
+                f"the held-out loss is {loss:.3g}: nothing is learnt; start again with a lower --learning-rate"
+            )
+        return math.exp(loss)
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """The weights by artifact name, float32."""

@@ -20,6 +20,7 @@ __all__ = ["LoopSettings", "Run", "run_loop"]
 
 _LOGGER = logging.getLogger(__name__)
 _STEPS_BETWEEN_LINES = 50
+_LARGEST_FLOAT = 1e38  # MXNet computes in single precision
 _SMOOTHING = 0.98  # of the loss that is shown
 
 
@@ -56,8 +57,8 @@ class LoopSettings:
         if not 0 <= self.warmup_fraction <= 1:
             raise UsageError(f"warmup_fraction must be from 0 to 1, not {self.warmup_fraction}")
         for name in ("learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) < _LARGEST_FLOAT:
+                raise UsageError(f"{name} must be above 0 and below {_LARGEST_FLOAT:.0e}, not {getattr(self, name)}")
         if not 0 <= self.seed < 1 << 32:
             raise UsageError(f"seed must be from 0 to 4294967295, not {self.seed}")
 

@@ -392,3 +392,10 @@ def test_max_tokens_is_a_whole_number_in_bounds(wrong: object) -> None:
 def test_lower_case_is_a_boolean() -> None:
     with pytest.raises(UsageError, match="lower_case must be true or false, not 'no'"):
         TextSettings(lower_case="no")  # type: ignore[arg-type]
+
+
+def test_a_vocabulary_gives_the_ids_of_the_words_that_it_holds() -> None:
+    words = [VOCABULARY.words[9], "zorblat", VOCABULARY.words[4]]
+    assert VOCABULARY.ids(words).tolist() == [9, 4]
+    assert VOCABULARY.ids([]).tolist() == VOCABULARY.ids(["zorblat"]).tolist() == []
+    assert VOCABULARY.ids(words).dtype == np.int32

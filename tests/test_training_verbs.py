@@ -1,0 +1,169 @@
+"""The verbs `train` and `pretrain`: what they refuse, in one sentence each, and how they go on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from models import tiny_model
+from runs import assert_same_run
+
+from jobs.sample_reviews import generate_reviews
+from sentiment_core.artifact import load_model, save_model
+from sentiment_core.fine_tuning import FineTuning
+from sentiment_core.pretraining import Pretraining
+
+REVIEWS = generate_reviews(300, seed=3, odd_texts=False)
+LABELS = ["--label-column", "stars", "--positive-above", 3]
+USUAL = {
+    "train": ["--hidden-size", 8, "--max-tokens", 60, "--batch-tokens", 1500, *LABELS],
+    "pretrain": ["--hidden-size", 8, "--batch-size", 8, "--bptt", 20, "--negatives", 20],
+}
+RUNS: dict[str, type[Any]] = {"train": FineTuning, "pretrain": Pretraining}
+BOTH = pytest.mark.parametrize("verb", list(USUAL))
+
+
+@pytest.fixture
+def teach(sentiment: Any, tmp_path: Path) -> Any:
+    """Run a verb on a table."""
+
+    def teach(verb: str, *options: Any, reviews: pa.Table = REVIEWS) -> tuple[int, list[dict[str, Any]], str]:
+        pq.write_table(reviews, tmp_path / "in.parquet")
+        where = ["--input", tmp_path / "in.parquet", "--output", tmp_path / "out", "--validation-fraction", 0.2]
+        result: tuple[int, list[dict[str, Any]], str] = sentiment(verb, *where, *USUAL[verb], "--epochs", 1, *options)
+        return result
+
+    return teach
+
+
+@pytest.fixture
+def refuses(teach: Any, tmp_path: Path) -> Any:
+    """Check that a verb refuses in one sentence, and writes nothing."""
+
+    def refuses(verb: str, *options: Any, says: str, code: int = 3, reviews: pa.Table = REVIEWS) -> None:
+        before = {*tmp_path.iterdir(), tmp_path / "in.parquet"}
+        found, rows, sentence = teach(verb, *options, reviews=reviews)
+        assert (found, rows) == (code, []), sentence
+        assert sentence.startswith(f"sentiment {verb}: failed: ")
+        assert says in sentence
+        assert set(tmp_path.iterdir()) == before
+
+    return refuses
+
+
+@BOTH
+def test_a_table_without_texts_is_refused(refuses: Any, verb: str) -> None:
+    refuses(verb, reviews=REVIEWS.drop_columns(["text"]), says="the column 'text' is missing among 4; name it")
+    refuses(verb, "--text-column", "body", says="the column 'body' is missing among 5; name it")
+    refuses(verb, "--text-column", "review_id", says="texts must be strings, not int64")
+
+
+@pytest.mark.parametrize("above", [0, 5])
+def test_labels_of_one_class_are_refused(refuses: Any, above: int) -> None:
+    refuses("train", "--positive-above", above, says="it needs both classes: check --label-column, --positive-above")
+
+
+def test_too_few_reviews_for_two_batches_are_refused(refuses: Any) -> None:
+    few = REVIEWS[:60]
+    refuses("train", "--batch-tokens", 100_000, "--num-buckets", 1, reviews=few, says="are one batch only")
+    refuses("pretrain", "--batch-size", 64, reviews=few, says="are too few for two steps of 64 x 20 tokens")
+    refuses("pretrain", reviews=few, says="held-out tokens are too few to measure, 816 are needed")
+
+
+@BOTH
+def test_a_language_model_that_lacks_a_word_is_refused(refuses: Any, tmp_path: Path, verb: str) -> None:
+    """Its digests are right, as if somebody had edited the vocabulary on purpose."""
+    path = tmp_path / "language_model"
+    model = tiny_model(kind="language_model")
+    save_model(model, path)
+    words = (path / "vocabulary.txt").read_text().splitlines(keepends=True)
+    (path / "vocabulary.txt").write_text("".join(words[:-1]))
+    files = sorted(file for file in path.iterdir() if file.name != "SHA256SUMS")
+    (path / "SHA256SUMS").write_text(
+        "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    )
+    says = f"vocabulary.txt: holds {len(words) - 1} words, but the weights have {len(words)} rows"
+    refuses(verb, "--language-model", path, says=says)
+
+
+@BOTH
+def test_a_model_that_scores_is_no_language_model(refuses: Any, tmp_path: Path, verb: str) -> None:
+    save_model(tiny_model(), tmp_path / "model")
+    refuses(verb, "--language-model", tmp_path / "model", says="is a sentiment artifact, but a language_model artifact")
+
+
+@BOTH
+def test_a_loss_that_is_no_number_is_refused(refuses: Any, verb: str) -> None:
+    refuses(verb, "--learning-rate", "9e37", says="the loss is not finite at step 1 of ")
+
+
+@pytest.mark.parametrize(
+    ("verb", "rate"),
+    [
+        ("pretrain", "1000"),
+        ("train", "1e5"),
+        ("pretrain", "1e300"),
+        ("train", "1e300"),
+    ],
+)
+def test_a_rate_that_is_far_too_high_is_named(teach: Any, tmp_path: Path, verb: str, rate: str) -> None:
+    """Weights and losses may become huge before they are no numbers."""
+    code, rows, sentence = teach(verb, "--learning-rate", rate)
+    assert code in (2, 3), sentence
+    assert rows == []
+    assert "learning" in sentence.lower()
+    assert not (tmp_path / "out").exists()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--epochs", 0], "epochs must be at least 1"),
+        (["--learning-rate", "nan"], "learning_rate must be above 0"),
+        (["--seed", -1], "seed must be from 0"),
+        (["--dropout", 1], "dropout must be from 0 to below 1"),
+        (["--validation-fraction", 1], "held-out fraction must be from 0 to below 1"),
+    ],
+    ids=str,
+)
+def test_options_out_of_range_are_refused(refuses: Any, verb: str, options: list[Any], says: str) -> None:
+    refuses(verb, *options, says=says, code=2)
+
+
+@BOTH
+def test_a_run_that_is_stopped_goes_on_with_resume(
+    teach: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    kind: Any = "sentiment" if verb == "train" else "language_model"
+    options = ["--epochs", 2]
+    code, _, sentence = teach(verb, *options, "--resume")
+    assert (code, "no checkpoint to resume from" in sentence) == (3, True), sentence
+    assert teach(verb, *options)[0] == 0
+    whole = load_model(tmp_path / "out", kind=kind)
+    original = RUNS[verb].step
+
+    def stopped(run: Any, batch: Any, **of_step: Any) -> tuple[float, int]:
+        if of_step["step"] == run.steps_per_epoch + 3:
+            raise KeyboardInterrupt
+        result: tuple[float, int] = original(run, batch, **of_step)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RUNS[verb], "step", stopped)
+        code, _, sentence = teach(verb, *options)
+    assert (code, sentence) == (1, f"sentiment {verb}: failed: interrupted")
+    assert load_model(tmp_path / "out", kind=kind).sha256 == whole.sha256, "the model of the last time is still there"
+    assert (tmp_path / "out.checkpoint").exists()
+    code, _, sentence = teach(verb, *options, "--resume", "--seed", 2)
+    assert (code, "belongs to a run with other settings" in sentence) == (3, True), sentence
+    code, _, sentence = teach(verb, *options, "--resume", reviews=REVIEWS[1:])
+    assert (code, "belongs to a run on other reviews" in sentence) == (3, True), sentence
+    code, _, sentence = teach(verb, *options, "--resume")
+    assert code == 0, sentence
+    assert_same_run(load_model(tmp_path / "out", kind=kind), whole)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"in.parquet", "out"}
