@@ -1,7 +1,7 @@
 # How the bundled model is made: `make train-bundled-model DATA=directory`, hours on 2 cores. A run that was killed goes on
 # from its last checkpoint when the command is repeated; finished steps are not done again.
 #
-#   language model -> teachers (seeds) -> labels of the teachers and a linear model for all reviews -> the model
+#   language model -> teachers (seeds) -> labels of teachers and a linear model for the other reviews -> the model
 #
 # DATA holds the Large Movie Review Dataset as two tables: imdb_train.parquet (product_id, stars, text) and
 # imdb_unsup.parquet (product_id, text). The result is build/bundled-model/sentiment and .../language_model.
@@ -31,4 +31,5 @@ $(made)/teacher-labels.parquet: $(teachers:=/config.json)
 
 $(made)/sentiment/config.json: $(made)/teacher-labels.parquet
 	@$(bin)/sentiment train $(labels) --teacher-labels $< --language-model $(made)/language_model --output $(@D) $(resume) \
-	  --epochs 3 --weight-average 0.998 --excerpt-share 1 --elsewhere benchmarks/short_reviews.csv
+	  --epochs 3 --weight-average 0.998 --excerpt-share 1 --elsewhere benchmarks/short_reviews.csv \
+	  --data-name "Large Movie Review Dataset (Maas et al., ACL 2011)"

@@ -1,4 +1,4 @@
-"""What each option of the fine-tuning brings: one change at a time, several seeds, the table of docs/training.md.
+"""What each option of the fine-tuning brings: one change at a time, several seeds, a table.
 
     .venv/bin/python -m benchmarks.ablations imdb_train.parquet build/ablations --seeds 1 2
 
@@ -19,6 +19,7 @@ import pandas as pd
 
 from jobs.labelled_reviews import LabelledReviews, add_label_arguments, read_labelled, read_table
 from sentiment_core.artifact import bundled_model_path, load_model
+from sentiment_core.checkpoint import data_digest
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.holdout import held_out_mask
 from sentiment_core.labelled import Labelled
@@ -53,39 +54,47 @@ def main() -> None:
     options.directory.mkdir(parents=True, exist_ok=True)
     training, validation = _parts(options.input)
     results = [
-        _result(name, seed, training, validation, options.directory / f"{number}-{seed}.json")
-        for seed in options.seeds
-        for number, name in enumerate(VARIANTS)
+        _result(name, seed, training, validation, options.directory) for seed in options.seeds for name in VARIANTS
     ]
     print("| change | accuracy % | log loss | AUC | short reviews, accuracy % |\n|---|---|---|---|---|")
     for name, runs in pd.DataFrame(results).groupby("name", sort=False):
-        average, spread = runs.mean(numeric_only=True), runs.std(numeric_only=True)
+        average, spread = runs.mean(numeric_only=True), runs.std(numeric_only=True, ddof=min(1, len(runs) - 1))
         print(
             f"| {name} | {100 * average.accuracy:.2f} +- {100 * spread.accuracy:.2f} | {average.log_loss:.4f} "
             f"| {average.auc:.4f} | {100 * average.short_accuracy:.1f} |"
         )
 
 
-def _result(name: str, seed: int, training: Labelled, validation: Labelled, file: Path) -> dict[str, Any]:
-    """Quality of one run, from its file if it has been done before."""
+def _result(name: str, seed: int, training: Labelled, validation: Labelled, directory: Path) -> dict[str, Any]:
+    """Quality of one run, from its file if the same run has been done before."""
+    change: dict[str, Any] = {"language_model": "language_model", "seed": seed} | VARIANTS[name]
+    kind = change.pop("language_model")
+    settings = replace(BASE, **change)
+    language_model = load_model(bundled_model_path(kind), kind=kind) if kind else None
+    sha256 = data_digest(
+        training.positive,
+        validation.positive,
+        also=repr((settings, language_model and language_model.sha256, training.texts.nbytes, validation.texts.nbytes)),
+    )
+    file = directory / f"{sha256[:16]}.json"
     if not file.exists():
         logging.info("%s, seed %d", name, seed)
         checkpoint = file.with_suffix(".checkpoint")
-        change: dict[str, Any] = {"language_model": "language_model", "seed": seed} | VARIANTS[name]
-        kind = change.pop("language_model")
         model = train(
             training,
             validation=validation,
             checkpoint_path=checkpoint,
-            language_model=load_model(bundled_model_path(kind), kind=kind) if kind else None,
-            settings=replace(BASE, **change),
+            language_model=language_model,
+            settings=settings,
             resume=checkpoint.exists(),
         )
         short, _ = _labelled("--input", str(SHORT_REVIEWS))
         probabilities = Scorer(model).score_texts(short.reviews.texts).positive_probability
         accuracy = evaluate_probabilities(short.reviews.positive, probabilities).accuracy
         result = {"name": name, "seed": seed, **model.metrics["validation"], "short_accuracy": accuracy}
-        file.write_text(json.dumps(result))
+        staging = file.with_suffix(".new")
+        staging.write_text(json.dumps(result))
+        staging.replace(file)
         checkpoint.unlink()
     read: dict[str, Any] = json.loads(file.read_text())
     return read

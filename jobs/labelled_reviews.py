@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,21 @@ import pyarrow.dataset as ds
 from sentiment_core.errors import InputError
 from sentiment_core.holdout import held_out_mask
 from sentiment_core.labelled import Labelled
+from sentiment_core.text import valid_utf8
 
 __all__ = [
     "TEACHER_COLUMN",
     "LabelledReviews",
     "add_label_arguments",
-    "column_names",
     "held_out_rows",
     "holdout_column",
+    "holdout_columns",
     "read_batches",
     "read_elsewhere",
     "read_labelled",
     "read_table",
     "read_teacher_labels",
+    "read_texts",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,12 +54,15 @@ class LabelledReviews:
     reviews : Labelled, N reviews
     held_out : array of bool, shape (N,)
         Which ones training does not see.
+    held_out_by : str
+        Name of the column that decided.
     n_unlabelled : int
         Reviews of the input that have no label.
     """
 
     reviews: Labelled
     held_out: npt.NDArray[np.bool_]
+    held_out_by: str
     n_unlabelled: int
 
     def parts(self) -> tuple[Labelled, Labelled]:
@@ -134,22 +139,28 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
             product_column=product_column,
             fraction=options.validation_fraction,
         ),
+        held_out_by=product_column or options.text_column,
         n_unlabelled=n_unlabelled,
     )
 
 
 def read_elsewhere(source: str | Path) -> Labelled:
-    """Read labelled reviews of other domains: columns text, label (0 or 1) and domain."""
+    """Read labelled reviews of other domains: columns text, label and domain.
+
+    Raises
+    ------
+    InputError
+        If a label is not 0 or 1, all are of one class, or a column is of an unusable type.
+    """
     table = read_table(source, ["text", "label", "domain"])
     try:
-        positive = table["label"].cast(pa.bool_()).to_numpy()
-        return Labelled(
-            texts=table["text"].combine_chunks(),
-            positive=positive.astype(bool),
-            groups={"domain": table["domain"].combine_chunks()},
-        )
+        labels = table["label"].cast(pa.float64()).to_numpy()
+        domains = table["domain"].cast(pa.large_string()).combine_chunks()
     except pa.ArrowException as error:
-        raise InputError(f"{source}: the column label must hold 0 and 1 ({error})") from error
+        raise InputError(f"{source}: label must be numbers and domain words ({error})") from error
+    if set(labels.tolist()) != {0.0, 1.0}:
+        raise InputError(f"{source}: the column label must hold 0 and 1, both and nothing else; correct it")
+    return Labelled(texts=valid_utf8(table["text"]), positive=labels == 1, groups={"domain": domains})
 
 
 def read_teacher_labels(source: str | Path) -> Labelled:
@@ -174,18 +185,6 @@ def read_teacher_labels(source: str | Path) -> Labelled:
     return Labelled(texts=table["text"].combine_chunks(), positive=probabilities)
 
 
-def column_names(source: str | Path, *, needed: Sequence[str] = ()) -> list[str]:
-    """Names of a table's columns.
-
-    Raises
-    ------
-    InputError
-        If the table cannot be opened or a needed column is missing.
-    """
-    names: list[str] = _open(source, list(needed)).schema.names
-    return names
-
-
 def holdout_column(source: str | Path, *, product_column: str) -> str | None:
     """The product column if the table has enough products to hold some of them out, else None: hold out by text."""
     if product_column not in _open(source, []).schema.names:
@@ -199,14 +198,46 @@ def holdout_column(source: str | Path, *, product_column: str) -> str | None:
     return None
 
 
+def holdout_columns(sources: Sequence[str], *, text_column: str, product_column: str) -> dict[str, str | None]:
+    """What decides on the held-out part of each table: for all what does for the first one, where they have it.
+
+    Raises
+    ------
+    InputError
+        If a table cannot be opened or has no such text column.
+    """
+    columns = {source: _open(source, [text_column]).schema.names for source in sources}
+    first = holdout_column(sources[0], product_column=product_column)
+    return {source: first if first in names else None for source, names in columns.items()}
+
+
 def held_out_rows(
     batch: pa.Table | pa.RecordBatch, *, text_column: str, product_column: str | None, fraction: float
 ) -> npt.NDArray[np.bool_]:
     """Which rows are held out: by product if a column is named, else by text."""
-    keys = batch[text_column].cast(pa.string())
+    keys = _keys(batch[text_column])
     if product_column is not None:
-        keys = pc.coalesce(batch[product_column].cast(pa.string()), keys)
+        keys = pc.coalesce(_keys(batch[product_column]), keys)
     return held_out_mask(keys, fraction=fraction)
+
+
+def read_texts(
+    product_columns: Mapping[str, str | None], *, text_column: str, fraction: float, held_out: bool
+) -> Iterator[pa.Array]:
+    """The texts of tables in batches, either those held out or the others; `holdout_columns` gives the tables."""
+    for source, product_column in product_columns.items():
+        for batch in read_batches(source, [text_column, *([product_column] if product_column else [])]):
+            rows = held_out_rows(batch, text_column=text_column, product_column=product_column, fraction=fraction)
+            texts = valid_utf8(batch[text_column].filter(pa.array(rows == held_out))).drop_null()
+            if len(texts):
+                yield texts
+
+
+def _keys(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column as strings; bytes that are no UTF-8 are replaced, as in a text."""
+    kind = column.type
+    numbers = pa.types.is_primitive(kind) or pa.types.is_decimal(kind)  # dates and booleans, too
+    return valid_utf8(column.cast(pa.large_string()) if numbers else column)
 
 
 def _open(source: str | Path, columns: list[str]) -> ds.Dataset:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from jobs.devices import training_device
-from jobs.labelled_reviews import held_out_rows, holdout_column, read_batches
+from jobs.labelled_reviews import holdout_columns, read_texts
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from sentiment_core.artifact import check_target, save_model
 from sentiment_core.gluonnlp_import import import_gluonnlp
@@ -47,27 +46,17 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         emit({"model": str(options.output), "sha256": model.sha256})
         return f"imported {options.output}: {model.architecture.vocab_size:,} words"
 
-    product_columns = {
-        source: holdout_column(source, product_column=options.product_column) for source in options.input
-    }
-
-    def part(*, held_out: bool) -> Iterator[pa.Array]:
-        for source, product_column in product_columns.items():
-            columns = [options.text_column] + [product_column] * (product_column is not None)
-            for batch in read_batches(source, columns):
-                rows = held_out_rows(
-                    batch,
-                    text_column=options.text_column,
-                    product_column=product_column,
-                    fraction=options.validation_fraction,
-                )
-                yield batch[options.text_column].filter(pa.array(rows == held_out))
-
+    part = partial(
+        read_texts,
+        holdout_columns(options.input, text_column=options.text_column, product_column=options.product_column),
+        text_column=options.text_column,
+        fraction=options.validation_fraction,
+    )
     language_model = language_model_from(options)
     checkpoint = output.with_name(output.name + ".checkpoint")
     model = pretrain(
-        lambda: part(held_out=False),
-        held_out=lambda: part(held_out=True),
+        partial(part, held_out=False),
+        held_out=partial(part, held_out=True),
         checkpoint_path=checkpoint,
         language_model=language_model,
         settings=settings_from(options, PretrainSettings),

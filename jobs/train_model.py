@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--elsewhere", metavar="PATH", help="reviews of other domains (text, label, domain), only measured"
     )
+    parser.add_argument("--data-name", metavar="TEXT", help="what the reviews are, for the model card")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model directory to write")
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
@@ -37,7 +38,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     output = check_target(options.output)
     device = training_device(options.device)
     language_model = language_model_from(options)
-    training, validation = read_labelled(options).parts()
+    labelled = read_labelled(options)
+    training, validation = labelled.parts()
     teacher_labels = read_teacher_labels(options.teacher_labels) if options.teacher_labels else None
     checkpoint = output.with_name(output.name + ".checkpoint")
     model = train(
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         teacher_labels=teacher_labels,
         elsewhere=read_elsewhere(options.elsewhere) if options.elsewhere else None,
         checkpoint_path=checkpoint,
+        origin={"held_out_by": labelled.held_out_by} | ({"data": options.data_name} if options.data_name else {}),
         language_model=language_model,
         settings=settings_from(options, TrainSettings),
         resume=options.resume,

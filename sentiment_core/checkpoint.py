@@ -19,7 +19,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from sentiment_core.errors import InputError
+from sentiment_core.errors import EnvironmentFault, InputError
 
 __all__ = ["Checkpoint", "data_digest", "load_checkpoint", "save_checkpoint"]
 
@@ -52,16 +52,29 @@ def data_digest(*arrays: npt.NDArray[Any], also: str = "") -> str:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Replace the checkpoint at ``path``; a kill or a full disk leaves the old one whole."""
+    """Replace the checkpoint at ``path``; a kill or a full disk leaves the old one whole.
+
+    Raises
+    ------
+    EnvironmentFault
+        If it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}
     content = safetensors.numpy.save(arrays, metadata={"progress": json.dumps(checkpoint.progress)})
     staging = path.with_name(path.name + ".new")
-    with staging.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
+    try:
+        with staging.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise EnvironmentFault(
+            f"{path}: the checkpoint cannot be written ({error.strerror}), the one before it is kept; make room and go "
+            "on with --resume"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -17,6 +17,8 @@ from sentiment_core.text import END_ID, TextPipeline
 
 __all__ = ["Corpus"]
 
+_TEXTS_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
@@ -41,9 +43,14 @@ class Corpus:
 
     def lanes(self, n_lanes: int, *, order: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The texts in the given order as one stream, cut into lanes: (total // n_lanes, n_lanes)."""
-        lengths = np.diff(self.offsets)[order]
-        ends = np.cumsum(lengths)
-        gather = np.repeat(self.offsets[order] - ends + lengths, lengths)
-        stream = self.token_ids[gather + np.arange(len(gather))]
+        stream = np.empty_like(self.token_ids)
+        filled = 0
+        for start in range(0, len(order), _TEXTS_AT_ONCE):  # their positions take 16 bytes a token
+            texts = order[start : start + _TEXTS_AT_ONCE]
+            lengths = np.diff(self.offsets)[texts]
+            ends = np.cumsum(lengths)
+            positions = np.repeat(self.offsets[texts] - ends + lengths, lengths) + np.arange(ends[-1])
+            stream[filled : filled + len(positions)] = self.token_ids[positions]
+            filled += len(positions)
         length = len(stream) // n_lanes
         return np.ascontiguousarray(stream[: length * n_lanes].reshape(n_lanes, length).T)

@@ -98,12 +98,8 @@ class TrainSettings(LoopSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("patience", "batch_tokens", "num_buckets", "hidden_size", "num_layers"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("dropout", "encoder_dropout", "word_dropout", "weight_drop", "weight_average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        self._require_counts("patience", "batch_tokens", "num_buckets", "hidden_size", "num_layers")
+        self._require_shares("dropout", "encoder_dropout", "word_dropout", "weight_drop", "weight_average")
         for name in ("adversarial_epsilon", "excerpt_share"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")

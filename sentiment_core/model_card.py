@@ -34,7 +34,6 @@ def write_card(
     provenance: Mapping[str, Any],
     decision: Decision,
     architecture: Architecture | None = None,
-    has_plot: bool = True,
 ) -> str:
     """The model card of a sentiment model, in Markdown.
 
@@ -51,15 +50,13 @@ def write_card(
         Calibration and cut-offs.
     architecture : Architecture
         Sizes of the network; left out of the card if None.
-    has_plot : bool
-        Whether the model carries ``reliability.svg``.
     """
     sections = [
         _network(provenance, architecture),
         _INTENDED_USE,
         _data(provenance),
         _quality(metrics["validation"]),
-        _calibration(metrics, decision, has_plot=has_plot),
+        _calibration(metrics, decision),
         _labels(metrics, decision),
     ]
     if metrics.get("slices"):
@@ -92,7 +89,7 @@ def _network(provenance: Mapping[str, Any], architecture: Architecture | None) -
 
 _INTENDED_USE = """## Intended use and limits
 
-- For reviews in English, of the kind that it was trained on. Other kinds of text and other languages were not measured.
+- For reviews in English, of the kind that it was trained on. Other languages were not measured.
 - For sums over many reviews, or for finding reviews to read. A single score is a probability and can be wrong.
 - Not for judging persons, neither those who wrote a review nor those of whom it speaks.
 - A review longer than `max_tokens` of `config.json` is scored on its beginning."""
@@ -123,7 +120,7 @@ def _quality(validation: Mapping[str, Any]) -> str:
 Accuracy and F1 cut at probability 0.5; the standard error is that of the accuracy."""
 
 
-def _calibration(metrics: Mapping[str, Any], decision: Decision, *, has_plot: bool) -> str:
+def _calibration(metrics: Mapping[str, Any], decision: Decision) -> str:
     text = "## Calibration\n\n" + _paragraph(
         f"Method `{_cell(decision.method)}`: the probability is "
         f"`sigmoid({decision.slope:.4f}*logit{decision.intercept:+.4f})`. `temperature` or `platt` is chosen by "
@@ -133,7 +130,6 @@ def _calibration(metrics: Mapping[str, Any], decision: Decision, *, has_plot: bo
     rows = metrics.get("calibration_table")
     if not rows:
         return text
-    plot = "\n\n![reliability](reliability.svg)" if has_plot else ""
     bins = [
         [
             f"{row['from']:.3f} to {row['to']:.3f}",
@@ -142,7 +138,8 @@ def _calibration(metrics: Mapping[str, Any], decision: Decision, *, has_plot: bo
         ]
         for row in rows
     ]
-    return f"{text}{plot}\n\n{_table(['probability', 'reviews', 'mean probability', 'positive share'], bins)}"
+    table = _table(["probability", "reviews", "mean probability", "positive share"], bins)
+    return f"{text}\n\n![reliability](reliability.svg)\n\n{table}"
 
 
 def _labels(metrics: Mapping[str, Any], decision: Decision) -> str:
@@ -181,7 +178,7 @@ def _elsewhere(elsewhere: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Quality elsewhere",
-            "Texts of other domains, on which nothing was trained, calibrated or chosen.",
+            "Other texts, on which nothing was trained and no epoch, calibration or cut-off was chosen.",
             _table([_title(name) for name in names], [[_number(elsewhere[name]) for name in names]]),
             *_slice_tables(elsewhere["slices"]),
         ]

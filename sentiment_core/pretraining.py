@@ -20,7 +20,7 @@ from mxnet.gluon import nn
 from sentiment_core.artifact import Architecture
 from sentiment_core.checkpoint import Checkpoint
 from sentiment_core.corpus import Corpus
-from sentiment_core.errors import InputError, UsageError
+from sentiment_core.errors import InputError
 from sentiment_core.network import LSTMEncoder, drop_recurrent_weights, encoder_parameters, read_weights, write_weights
 from sentiment_core.optimization import Adam
 from sentiment_core.training_loop import LoopSettings
@@ -69,12 +69,8 @@ class PretrainSettings(LoopSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("batch_size", "bptt", "negatives", "hidden_size", "num_layers"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("dropout", "weight_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        self._require_counts("batch_size", "bptt", "negatives", "hidden_size", "num_layers")
+        self._require_shares("dropout", "weight_drop")
 
 
 class NextWord(nn.HybridBlock):

@@ -93,9 +93,11 @@ def _figure(table: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     figure.suptitle(title, parse_math=False)
     above.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
-    standard_error = np.sqrt(share * (1 - share) / n)
+    # Wilson's interval for one standard error: of a bin whose reviews are all of one class it has a length too.
+    centre, half = (share + 0.5 / n) / (1 + 1 / n), np.sqrt(share * (1 - share) / n + 0.25 / n**2) / (1 + 1 / n)
+    error = np.maximum([share - centre + half, centre + half - share], 0)  # rounding may leave less than nothing
     measured = {"color": _BLUE, "linewidth": 1.2, "marker": "o", "markersize": 5, "capsize": 2.5}
-    above.errorbar(predicted, share, yerr=standard_error, label="measured, with one standard error", **measured)
+    above.errorbar(predicted, share, yerr=error, label="measured, with one standard error", **measured)
     above.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share of positive reviews")
     # Outside the axes, where no point can lie under it.
     above.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False)

@@ -5,6 +5,8 @@ Axes: N reviews.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from sentiment_core.artifact import Architecture, Decision, Model
 from sentiment_core.checkpoint import data_digest
@@ -24,10 +27,12 @@ from sentiment_core.network import write_weights
 from sentiment_core.reliability import reliability_plot, require_matplotlib
 from sentiment_core.scoring import Scorer
 from sentiment_core.slices import slice_metrics
-from sentiment_core.text import SENTENCE_ENDS, TextPipeline, TextSettings, build_vocabulary
+from sentiment_core.text import SENTENCE_ENDS, TextPipeline, TextSettings, build_vocabulary, valid_utf8
 from sentiment_core.training_loop import run_loop
 
 __all__ = ["TrainSettings", "train"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def train(
@@ -37,6 +42,7 @@ def train(
     checkpoint_path: Path,
     teacher_labels: Labelled | None = None,
     elsewhere: Labelled | None = None,
+    origin: Mapping[str, str] | None = None,
     language_model: Model | None = None,
     settings: TrainSettings | None = None,
     resume: bool = False,
@@ -51,9 +57,12 @@ def train(
     checkpoint_path : Path
         Where the run is kept, so that it can be resumed.
     teacher_labels : Labelled
-        Other texts, with probabilities that a teacher gave them: trained on as well (distillation).
+        Other texts, with probabilities that a teacher gave them: trained on as well (distillation). Those of the
+        validation part are left out.
     elsewhere : Labelled
         Reviews of other domains, by group: only measured, for the model card.
+    origin : mapping
+        ``data``, what the reviews are, and ``held_out_by``, what decided on the validation part; for the model card.
     language_model : Model
         Gives vocabulary, sizes, embedding and encoder; None starts from scratch.
     settings : TrainSettings
@@ -87,9 +96,10 @@ def train(
         text_settings = replace(language_model.text.settings, max_tokens=settings.max_tokens)
         pipeline = TextPipeline(settings=text_settings, vocabulary=language_model.text.vocabulary)
         architecture = language_model.architecture
-    train_part = Dataset.of(data, pipeline, name="training")
+    own_part = train_part = Dataset.of(data, pipeline, name="training")
     if teacher_labels is not None:
-        train_part = train_part.with_others(Dataset.of(teacher_labels, pipeline, name="teacher's"))
+        taught_part = Dataset.of(_without_texts_of(teacher_labels, validation), pipeline, name="teacher's")
+        train_part = own_part.with_others(taught_part)
     train_part = train_part.with_excerpts(
         settings.excerpt_share, sentence_ends=pipeline.vocabulary.ids(SENTENCE_ENDS), seed=settings.seed
     )
@@ -113,12 +123,14 @@ def train(
     )
 
     weights = {name: array.astype(np.float16) for name, array in run.best_weights.items()}
-    decision, metrics = _judge(validation.take(validation_part.rows), validation_part.lengths, run.best_logits)
+    measured = validation.take(validation_part.rows)
+    decision, metrics = _judge(measured, pipeline.encode(measured.texts).n_tokens, run.best_logits)
     metrics["history"] = run.history
     provenance = {
+        **(origin or {}),
         "language_model_sha256": language_model.sha256 if language_model else None,
-        "training_reviews": len(data),
-        "teacher_labelled_reviews": len(teacher_labels) if teacher_labels else 0,
+        "training_reviews": len(own_part),
+        "teacher_labelled_reviews": len(taught_part) if teacher_labels is not None else 0,
         "validation_reviews": len(validation_part),
         "settings": asdict(settings),
     }
@@ -140,8 +152,16 @@ def train(
     )
 
 
+def _without_texts_of(data: Labelled, validation: Labelled) -> Labelled:
+    """What is measured must not be trained on, whichever way it came in."""
+    known = pc.is_in(valid_utf8(data.texts), value_set=valid_utf8(validation.texts)).to_numpy(zero_copy_only=False)
+    if known.any():
+        _LOGGER.info("%s of the teacher's texts are in the validation part and left out", f"{known.sum():,}")
+    return data.where(~known)
+
+
 def _judge(
-    validation: Labelled, lengths: npt.NDArray[np.int32], logits: npt.NDArray[np.float32]
+    validation: Labelled, n_tokens: npt.NDArray[np.int32], logits: npt.NDArray[np.float32]
 ) -> tuple[Decision, dict[str, Any]]:
     """Calibrate on the validation part, choose the cut-offs there, and measure."""
     positive = validation.positive >= 0.5
@@ -156,7 +176,7 @@ def _judge(
         "labels_right": float(np.count_nonzero(right & outside) / max(1, np.count_nonzero(outside))),
         "calibration_table": calibration_table(positive, probabilities),
         "slices": slice_metrics(
-            validation.texts, lengths, positive, probabilities, label_values=validation.grades, label_name="grade"
+            validation.texts, n_tokens, positive, probabilities, label_values=validation.grades, label_name="grade"
         ),
     }
     decision = Decision(

@@ -52,8 +52,7 @@ class LoopSettings:
     checkpoint_seconds: float
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UsageError(f"epochs must be at least 1, not {self.epochs}")
+        self._require_counts("epochs")
         if not 0 <= self.warmup_fraction <= 1:
             raise UsageError(f"warmup_fraction must be from 0 to 1, not {self.warmup_fraction}")
         for name in ("learning_rate", "clip_norm"):
@@ -61,6 +60,16 @@ class LoopSettings:
                 raise UsageError(f"{name} must be above 0 and below {_LARGEST_FLOAT:.0e}, not {getattr(self, name)}")
         if not 0 <= self.seed < 1 << 32:
             raise UsageError(f"seed must be from 0 to 4294967295, not {self.seed}")
+
+    def _require_counts(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def _require_shares(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
 
 
 class Run(Protocol):
@@ -102,7 +111,9 @@ def run_loop(
     """
     total_steps = steps_per_epoch * settings.epochs
     schedule = Schedule(peak=settings.learning_rate, total_steps=total_steps, warmup_fraction=settings.warmup_fraction)
-    identity = {"settings": asdict(settings), "data_sha256": data_sha256}
+    recipe = asdict(settings)
+    del recipe["checkpoint_seconds"]  # how often a run is kept does not change it
+    identity = {"settings": recipe, "data_sha256": data_sha256}
     step, train_loss, finished = 0, math.nan, False
     if resume:
         checkpoint = load_checkpoint(checkpoint_path)

@@ -9,7 +9,7 @@ import safetensors.numpy
 from runs import fill_disk
 
 from sentiment_core.checkpoint import Checkpoint, data_digest, load_checkpoint, save_checkpoint
-from sentiment_core.errors import InputError
+from sentiment_core.errors import EnvironmentFault, InputError
 
 CHECKPOINT = Checkpoint(
     arrays={
@@ -54,9 +54,12 @@ def test_a_failing_write_leaves_the_old_checkpoint(
     save_checkpoint(CHECKPOINT, path)
     with monkeypatch.context() as patch:
         fill_disk(patch, failing=failing)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(
+            EnvironmentFault, match=r"cannot be written \(No space left on device\), the one before it is kept"
+        ):
             save_checkpoint(Checkpoint(arrays={"x": np.ones(1000)}, progress={"step": 13}), path)
     assert_same(load_checkpoint(path), CHECKPOINT)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
     save_checkpoint(Checkpoint(arrays={}, progress={"step": 14}), path)
     assert load_checkpoint(path).progress == {"step": 14}
 

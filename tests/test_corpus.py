@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentiment_core import corpus
 from sentiment_core.corpus import Corpus
 from sentiment_core.text import END_ID, SPECIAL_TOKENS, TextPipeline, TextSettings, Vocabulary
 
@@ -55,7 +56,9 @@ def test_lanes_are_the_texts_in_their_order_cut_into_equal_parts(
     order = list(range(len(rows)))
     random.shuffle(order)
     stream = [token for index in order for token in [*rows[index], END_ID]]
-    lanes = corpus_of(rows).lanes(n_lanes, order=np.array(order))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "_TEXTS_AT_ONCE", 3)
+        lanes = corpus_of(rows).lanes(n_lanes, order=np.array(order))
     length = len(stream) // n_lanes
     assert lanes.shape == (length, n_lanes)
     assert lanes.T.ravel().tolist() == stream[: length * n_lanes]

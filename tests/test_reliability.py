@@ -45,8 +45,10 @@ def test_the_diagram_shows_the_table() -> None:
     np.testing.assert_array_equal(measured[0].get_xydata(), points)
     for row, (low, high) in zip(TABLE, measured[2][0].get_segments(), strict=True):
         share = row["positive_share"]
-        standard_error = (share * (1 - share) / row["n"]) ** 0.5
-        assert [low[1], high[1]] == pytest.approx([share - standard_error, share + standard_error])
+        for end in (low[1], high[1]):  # Wilson's interval: the shares of which this one is one standard error away
+            assert (share - end) ** 2 == pytest.approx(end * (1 - end) / row["n"], abs=1e-9)
+        assert low[1] < share < high[1] or share in (low[1], high[1])
+        assert low[1] < high[1]
     bars = [(bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in below.patches]
     assert bars == [pytest.approx((row["from"], row["to"], row["n"])) for row in TABLE]
 

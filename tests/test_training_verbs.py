@@ -167,3 +167,57 @@ def test_a_run_that_is_stopped_goes_on_with_resume(
     assert code == 0, sentence
     assert_same_run(load_model(tmp_path / "out", kind=kind), whole)
     assert {entry.name for entry in tmp_path.iterdir()} == {"in.parquet", "out"}
+
+
+# What is taken.
+
+
+@BOTH
+def test_texts_and_products_may_be_bytes_that_are_no_utf8(teach: Any, verb: str) -> None:
+    texts = pa.array([b"\xff" + text.encode() for text in REVIEWS["text"].to_pylist()])
+    products = pa.array([b"\xfe%d" % (number % 60) for number in range(len(REVIEWS))])
+    odd = REVIEWS.set_column(REVIEWS.column_names.index("text"), "text", texts)
+    odd = odd.set_column(REVIEWS.column_names.index("product_id"), "product_id", products)
+    code, _, sentence = teach(verb, reviews=odd)
+    assert code == 0, sentence
+
+
+def test_the_card_says_what_the_reviews_are_and_how_some_were_held_out(teach: Any, tmp_path: Path) -> None:
+    by_product = REVIEWS.set_column(1, "product_id", pa.array([number % 60 for number in range(len(REVIEWS))]))
+    assert REVIEWS.column_names[1] == "product_id"
+    for reviews, decided in ((REVIEWS, "text"), (by_product, "product_id")):
+        code, _, sentence = teach("train", "--data-name", "Reviews of a shop", reviews=reviews)
+        assert code == 0, sentence
+        card = load_model(tmp_path / "out").card
+        assert "Source: Reviews of a shop." in card
+        assert f'held out by a hash of their "{decided}"' in card
+
+
+def test_quality_elsewhere_is_in_the_card(teach: Any, tmp_path: Path) -> None:
+    table = pa.table({"text": ["good", "bad"], "label": [1, 0], "domain": ["tea", "soap"]})
+    pq.write_table(table, tmp_path / "elsewhere.parquet")
+    code, _, sentence = teach("train", "--elsewhere", tmp_path / "elsewhere.parquet")
+    assert code == 0, sentence
+    model = load_model(tmp_path / "out")
+    assert model.metrics["elsewhere"]["n"] == 2
+    assert "| soap | 1 |" in model.card
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"label": [1, None, 0]}, "must hold 0 and 1, both and nothing else"),
+        ({"label": [1, 3, 0]}, "must hold 0 and 1, both and nothing else"),
+        ({"label": [1, 1, 1]}, "must hold 0 and 1, both and nothing else"),
+        ({"label": ["good", "bad", "bad"]}, "label must be numbers"),
+        ({"text": [1, 2, 3]}, "texts must be strings"),
+        ({"domain": [["a"], [], []]}, "domain words"),
+    ],
+    ids=str,
+)
+def test_a_table_from_elsewhere_is_checked_before_training(
+    refuses: Any, tmp_path: Path, columns: dict[str, Any], says: str
+) -> None:
+    usual = {"text": ["good", "bad", "so so"], "label": [1, 0, 0], "domain": ["tea", "soap", None]}
+    pq.write_table(pa.table(usual | columns), tmp_path / "elsewhere.parquet")
+    refuses("train", "--elsewhere", tmp_path / "elsewhere.parquet", says=says)
