@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jobs.devices import gpu_count
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.errors import EnvironmentFault, SentimentError
@@ -21,8 +23,16 @@ from sentiment_core.scoring import Scorer
 
 __all__ = ["add_arguments", "run"]
 
-_PACKAGES = ("sentiment-warehouse", "pyspark", "pyarrow", "pandas", "numpy", "safetensors", "mxnet", "gluonnlp")
+_PACKAGES = ("sentiment-warehouse", "pyspark", "pyarrow", "pandas", "numpy", "safetensors", "onnxruntime", "onnx")
 _OLDEST_JAVA = 17
+_EXAMPLES = [
+    "It works well.",
+    "It does not work.",
+    "A slow start, but the last hour makes up for it, and the music is a joy.",
+    "Two stars for the effort. The plot has holes, nobody can act, and it never ends!",
+]
+# Of the default precision from float32: int8 suits a model unless a few of its weights are far larger than all others.
+_LARGEST_CHANGE = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +49,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         If a check found a problem.
     """
     problems = 0
-    for check in (*_packages(), _java(), _mxnet(), _model(options.model or bundled_model_path()), _machine()):
+    checks = (*_packages(), _java(), *_model(options.model or bundled_model_path()), _training(), _gpus(), _machine())
+    for check in checks:
         problems += check["status"] == "problem"
         emit(check)
     if problems:
@@ -83,26 +94,48 @@ def _java() -> dict[str, Any]:
     return _ok("java", path=java, version=banner.splitlines()[0])
 
 
-def _mxnet() -> dict[str, Any]:
+def _model(path: Path) -> Iterator[dict[str, Any]]:
+    """The model, and each engine that could score with it here."""
+    try:
+        model = load_model(path)
+    except SentimentError as error:
+        yield _problem("model", cure="copy or train the model again", path=str(path), fault=str(error))
+        return
+    yield _ok("model", path=str(path), sha256=model.sha256)
+    try:
+        scorer = Scorer(model)
+        probability = scorer.score_texts(_EXAMPLES).positive_probability
+        exact = Scorer(model, precision="float32").score_texts(_EXAMPLES).positive_probability
+    except SentimentError as error:
+        yield _problem("scoring", cure="install the project again: make setup", fault=str(error))
+        return
+    facts = {"engine": scorer.engine.name, "example_scores": probability.round(4).tolist()}
+    change = round(float(np.abs(probability - exact).max()), 4)
+    if change > _LARGEST_CHANGE:
+        yield _problem("scoring", cure="score with --precision float32", change_from_float32=change, **facts)
+    else:
+        yield _ok("scoring", change_from_float32=change, **facts)
+
+
+def _training() -> dict[str, Any]:
+    """MXNet, without which everything works but training."""
     prepare_mxnet()
     try:
         import mxnet
+
+        gluonnlp = version("gluonnlp")
     except (ImportError, OSError) as error:
-        return _problem(
-            "mxnet engine",
-            cure="on Linux x86-64 install libgomp1 and libquadmath0; on other systems MXNet has no wheel",
-            fault=str(error),
-        )
-    return _ok("mxnet engine", version=mxnet.__version__, gpus=gpu_count(), threads=os.environ["OMP_NUM_THREADS"])
+        return {
+            "check": "training",
+            "status": "unavailable",
+            "cure": "on Linux x86-64 install libgomp1 and libquadmath0; on other systems MXNet has no wheel",
+            "fault": str(error),
+        }
+    return _ok("training", mxnet=mxnet.__version__, gluonnlp=gluonnlp, threads=os.environ["OMP_NUM_THREADS"])
 
 
-def _model(path: Path) -> dict[str, Any]:
-    try:
-        model = load_model(path)
-        probabilities = Scorer(model).score_texts(["It works well.", "It does not work."]).positive_probability
-    except SentimentError as error:
-        return _problem("model", cure="copy or train the model again", path=str(path), fault=str(error))
-    return _ok("model", path=str(path), sha256=model.sha256, example_scores=probabilities.round(4).tolist())
+def _gpus() -> dict[str, Any]:
+    return _ok("gpus", torch=gpu_count("torch"), mxnet=gpu_count("mxnet"))
 
 
 def _machine() -> dict[str, Any]:

@@ -12,8 +12,9 @@ import numpy as np
 
 from jobs.labelled_reviews import add_label_arguments, read_labelled
 from sentiment_core.artifact import bundled_model_path, load_model
+from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.evaluation import evaluate_probabilities
-from sentiment_core.scoring import ENGINES, PRECISIONS, Scorer
+from sentiment_core.scoring import Scorer
 from sentiment_core.slices import slice_metrics
 
 __all__ = ["add_arguments", "run"]
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--slices", action="store_true", help="measure by length, negation and label value too")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:

@@ -1,7 +1,7 @@
 """What runs inside a Python worker: find the model, choose the device, score groups.
 
 Spark ships functions of the entry script by value and those of a package by name; this module is always imported,
-so every executor runs the packaged code. MXNet is imported by the first score, after the worker was forked.
+so every executor runs the packaged code. The engine is imported by the first score, after the worker was forked.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
             known = value1.setdefault(worker, dict(report, rows=0, tokens=0, groups=0, seconds=0.0))
             for name in ("rows", "tokens", "groups", "seconds"):
                 known[name] += report[name]
-            for name in ("devices", "gpu_addresses"):
+            for name in ("engines", "devices", "gpu_addresses"):
                 known[name] = sorted({*known[name], *report[name]})
             known["peak_memory_bytes"] = max(known["peak_memory_bytes"], report["peak_memory_bytes"])
         return value1
@@ -90,13 +90,14 @@ class GroupScorer:
             report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
             yield scored
         if self.statistics is not None:
+            report["engines"] = [scorer.engine.name]
             report["devices"] = [scorer.engine.device]
             report["gpu_addresses"] = list(addresses)
             report["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             self.statistics.add({f"{socket.gethostname()}/{os.getpid()}": report})
 
     def _scorer(self) -> tuple[Scorer, tuple[str, ...]]:
-        device, addresses = task_device(self.device)
+        device, addresses = task_device(self.device, engine=self.engine, precision=self.precision)
         scorer = _cached_scorer(
             self.model_sha256,
             lambda: Model.from_bytes(self.model_bytes.value),
@@ -132,7 +133,7 @@ def score_group(
     model: Broadcast[bytes] | None = None,
     text_column: str = "text",
     engine: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     device: str = "auto",
 ) -> pd.DataFrame:
     """Score a pandas group, for ``groupBy(...).applyInPandas`` in user code; the numbers are those of the job.
@@ -159,7 +160,7 @@ def score_group(
         lambda: load_model(bundled_model_path()) if content is None else Model.from_bytes(content),
         engine=engine,
         precision=precision,
-        device=task_device(device)[0],
+        device=task_device(device, engine=engine, precision=precision)[0],
     )
     scored = score_columns(scorer, pa.array(group[text_column], pa.large_string(), from_pandas=True))
     return group.drop(columns=text_column).assign(

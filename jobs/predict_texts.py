@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from sentiment_core.artifact import bundled_model_path, load_model
-from sentiment_core.scoring import ENGINES, PRECISIONS, Scorer
+from sentiment_core.engines.selection import ENGINES, PRECISIONS
+from sentiment_core.scoring import Scorer
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: the lines of standard input")
     parser.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled model")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:

@@ -26,14 +26,15 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.audit import RowDigest, ScoreAudit, audit_scores, digest_columns
+from jobs.devices import check_engine
 from jobs.executor import GroupScorer, WorkerStatistics
 from jobs.publish import Publication, refuse_overlap, table_folders
 from jobs.reading import CORRUPT_RECORD, INPUT_FORMATS, data_files, open_table, refusing_unreadable
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, choose_columns, column, row_hash
 from jobs.session import spark_session
 from sentiment_core.artifact import Model, bundled_model_path, load_model
+from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
-from sentiment_core.scoring import ENGINES, PRECISIONS
 
 __all__ = ["add_arguments", "run", "score_table"]
 
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partition-by", default="run_date", metavar="COLUMN")
     parser.add_argument("--run-date", type=_date, default=date.today(), metavar="YYYY-MM-DD", help="default: today")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--groups", type=_positive, metavar="N", help="default: by rows and cores")
     parser.add_argument("--max-failed-ratio", type=_ratio, default=0.001, metavar="R")
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """
     timings = _Timings()
     run_date = options.run_date
+    check_engine(options.engine, precision=options.precision, device=options.device)
     with timings.of("load_model"):
         model = load_model(options.model or bundled_model_path())
     with timings.of("start_spark"):
@@ -105,7 +107,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         "model": {"sha256": model.sha256, "metrics": model.metrics.get("validation", {})},
         "settings": {name: getattr(options, name) for name in ("engine", "precision", "device", "max_failed_ratio")}
         | {"groups": groups},
-        "versions": _versions("sentiment-warehouse", "pyspark", "pyarrow", "numpy", "mxnet"),
+        "versions": _versions("sentiment-warehouse", "pyspark", "pyarrow", "numpy", "onnxruntime", "mxnet", "torch"),
         "spark": {
             "master": session.sparkContext.master,
             "application_id": session.sparkContext.applicationId,
@@ -292,6 +294,7 @@ def _results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> d
             "reviews_per_second": rows / max(seconds, 1e-9),
             "tokens_per_second": audit.tokens / max(seconds, 1e-9),
         },
+        "engines": sorted({engine for worker in workers.values() for engine in worker["engines"]}),
         "devices": sorted({device for worker in workers.values() for device in worker["devices"]}),
         "workers": workers,
     }

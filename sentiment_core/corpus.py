@@ -30,13 +30,11 @@ class Corpus:
     @classmethod
     def encode(cls, batches: Iterable[pa.Array], pipeline: TextPipeline) -> Corpus:
         """Encode texts, batch by batch."""
-        # Two bytes a token where the vocabulary allows it: a billion tokens are then 2 GB.
-        kind = np.uint16 if len(pipeline.vocabulary) <= 1 << 16 else np.int32
-        parts, lengths = [np.empty(0, kind)], [np.empty(0, np.int64)]
+        parts, lengths = [np.empty(0, pipeline.vocabulary.id_type)], [np.empty(0, np.int64)]
         for texts in batches:
             encoded = pipeline.encode(texts)
             ends = encoded.offsets[1:]
-            parts.append(np.insert(encoded.token_ids, ends, END_ID).astype(kind))
+            parts.append(np.insert(encoded.token_ids, ends, END_ID))
             lengths.append(encoded.valid_length.astype(np.int64) + 1)
         offsets = np.concatenate(([0], np.cumsum(np.concatenate(lengths))))
         return cls(token_ids=np.concatenate(parts), offsets=offsets)

@@ -33,14 +33,14 @@ class Dataset:
 
     Attributes
     ----------
-    token_ids : array of int32, shape (T,)
+    token_ids : array of `Vocabulary.id_type`, shape (T,)
     starts, lengths : arrays of int64 and int32, shape (N,)
     positive : array of float32, shape (N,), 0 to 1
     rows : array of int64, shape (N,)
         Which of the texts that it was made of each review is.
     """
 
-    token_ids: npt.NDArray[np.int32]
+    token_ids: npt.NDArray[np.integer[Any]]
     starts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int32]
     positive: npt.NDArray[np.float32]

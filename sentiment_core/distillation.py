@@ -130,7 +130,9 @@ class Ensemble:
                     "--label-column, --positive-above and --validation-fraction"
                 )
         ensemble = cls(
-            scorers=[Scorer(model) for model in models], linear=WordSequenceModel().fit(data), weights=np.zeros(3)
+            scorers=[Scorer(model, precision="float32") for model in models],
+            linear=WordSequenceModel().fit(data),
+            weights=np.zeros(3),
         )
         regression = LogisticRegression(C=1e6, solver="lbfgs")
         regression.fit(ensemble.member_logits(held_out.texts), held_out.positive >= 0.5)

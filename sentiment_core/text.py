@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +147,11 @@ class Vocabulary:
         ids: npt.NDArray[np.int32] = found.drop_null().to_numpy()
         return ids
 
+    @property
+    def id_type(self) -> npt.DTypeLike:
+        """The narrowest type of its ids, uint16 or int32: a billion tokens of 65,536 words take 2 GB."""
+        return np.uint16 if len(self) <= 1 << 16 else np.int32
+
     @cached_property
     def arrow(self) -> pa.LargeStringArray:
         """The words as a look-up set for Arrow, shape (V,)."""
@@ -158,7 +164,7 @@ class EncodedTexts:
 
     Attributes
     ----------
-    token_ids : array of int32, shape (T,), 0 <= id < V
+    token_ids : array of `Vocabulary.id_type`, shape (T,), 0 <= id < V
         Clipped ids of all texts, in order.
     offsets : array of int64, shape (N + 1,)
         Text ``i`` owns ``token_ids[offsets[i]:offsets[i + 1]]``.
@@ -166,7 +172,7 @@ class EncodedTexts:
         Tokens before clipping.
     """
 
-    token_ids: npt.NDArray[np.int32]
+    token_ids: npt.NDArray[np.integer[Any]]
     offsets: npt.NDArray[np.int64]
     n_tokens: npt.NDArray[np.int32]
 
@@ -184,8 +190,8 @@ class EncodedTexts:
         unknown = np.concatenate(([0], np.cumsum(self.token_ids == UNKNOWN_ID)))
         return np.diff(unknown[self.offsets]).astype(np.int32)
 
-    def of(self, index: int) -> npt.NDArray[np.int32]:
-        """Ids of one text, int32, shape (valid_length[index],)."""
+    def of(self, index: int) -> npt.NDArray[np.integer[Any]]:
+        """Ids of one text, shape (valid_length[index],)."""
         return self.token_ids[self.offsets[index] : self.offsets[index + 1]]
 
 
@@ -220,6 +226,7 @@ def encode(texts: pa.Array | pa.ChunkedArray, *, vocabulary: Vocabulary, setting
     """
     chunks = _Chunks.of(texts, settings=settings)
     chunk_ids = pc.index_in(chunks.tokens.flatten(), value_set=vocabulary.arrow).fill_null(UNKNOWN_ID)
+    chunk_ids = chunk_ids.cast(pa.from_numpy_dtype(vocabulary.id_type))
     by_chunk = pa.ListArray.from_arrays(chunks.tokens.offsets, chunk_ids)
     token_ids = by_chunk.take(chunks.codes).flatten().to_numpy()
     n_tokens = chunks.sum_by_text(pc.list_value_length(by_chunk).to_numpy())
@@ -228,7 +235,7 @@ def encode(texts: pa.Array | pa.ChunkedArray, *, vocabulary: Vocabulary, setting
         keep_or_drop = np.tile([True, False], len(kept))
         token_ids = token_ids[np.repeat(keep_or_drop, np.stack([kept, n_tokens - kept], axis=1).ravel())]
     return EncodedTexts(
-        token_ids=token_ids.astype(np.int32, copy=False),
+        token_ids=token_ids,
         offsets=np.concatenate(([0], np.cumsum(kept))),
         n_tokens=n_tokens.astype(np.int32),
     )

@@ -17,32 +17,39 @@ from models import random_texts, tiny_model
 from reference import reference_probability
 
 from sentiment_core.artifact import Decision, Model, load_model
-from sentiment_core.errors import EnvironmentFault, NonFiniteError, UsageError
-from sentiment_core.scoring import Scorer, Scores
-from sentiment_core.text import PADDING_ID, TextSettings
+from sentiment_core.errors import NonFiniteError, UsageError
+from sentiment_core.scoring import Scorer
+from sentiment_core.text import PADDING_ID
 
 GOLDEN = Path(__file__).parent / "golden"
 MODEL = tiny_model(11)
 TEXTS = random_texts(120, seed=5)
 
 
+# What is the scorer's own is the same with each engine; tests/test_engines.py compares the engines.
+FLOAT32 = {"engine": "onnx", "precision": "float32", "threads": 1}
+
+
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
-    return Scorer(MODEL, threads=1)
+    return Scorer(MODEL, **FLOAT32)
 
 
 class StubEngine:
     """Notes the batches it gets; the logit of a text is a sum over its tokens, each times its place."""
 
-    device = "cpu"
+    name, device = "stub", "cpu"
+    batch_tokens = 16_384
 
-    def __init__(self, spoil: Callable[[npt.NDArray[np.int32], npt.NDArray[np.float32]], None] | None = None) -> None:
+    def __init__(
+        self,
+        spoil: Callable[[npt.NDArray[np.int32], npt.NDArray[np.float32]], None] | None = None,
+        *,
+        length_step: int = 1,
+    ) -> None:
         self.batches: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = []
         self.spoil = spoil
-
-    @property
-    def shapes(self) -> set[tuple[int, int]]:
-        return {(token_ids.shape[0], token_ids.shape[1]) for token_ids, _ in self.batches}
+        self.length_step = length_step
 
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         self.batches.append((token_ids, valid_length))
@@ -54,15 +61,9 @@ class StubEngine:
 
 
 def stub_scorer(stub: StubEngine, *, model: Model = MODEL, **options: Any) -> Scorer:
-    scorer = Scorer(model, threads=1, **options)
+    scorer = Scorer(model, **FLOAT32, **options)
     scorer.engine = stub
     return scorer
-
-
-def lengths_scorer(lengths: list[int], stub: StubEngine, *, max_tokens: int, max_batch_tokens: int) -> Scores:
-    text = replace(MODEL.text, settings=TextSettings(max_tokens=max_tokens))
-    scorer = stub_scorer(stub, model=replace(MODEL, text=text), max_batch_tokens=max_batch_tokens)
-    return scorer.score_texts(["good " * length for length in lengths])
 
 
 # Numbers.
@@ -75,37 +76,28 @@ def test_the_golden_scores_do_not_move() -> None:
     expected = np.array([row["positive_probability"] for row in rows], dtype=np.float64)
     assert len(rows) == 40
     np.testing.assert_allclose(reference_probability(model, texts), expected, atol=1e-8)
-    scores = Scorer(model, threads=1).score_texts(texts)
-    np.testing.assert_allclose(scores.positive_probability, expected, atol=1e-5)
-    assert scores.n_tokens.tolist() == [row["n_tokens"] for row in rows]
-    assert scores.n_unknown.tolist() == [row["n_unknown"] for row in rows]
-    assert set(scores.status) == {"ok", "truncated", "empty"}
-    assert set(scores.sentiment) == {"negative", "neutral", "positive", None}
+    # In int8 the six units of this model, which average little away, move a probability by up to 0.0104.
+    for engine, precision, most in (("mxnet", "float32", 1e-5), ("onnx", "float32", 1e-5), ("onnx", "int8", 0.015)):
+        scores = Scorer(model, engine=engine, precision=precision, threads=1).score_texts(texts)
+        np.testing.assert_allclose(scores.positive_probability, expected, atol=most)
+        assert scores.n_tokens.tolist() == [row["n_tokens"] for row in rows]
+        assert scores.n_unknown.tolist() == [row["n_unknown"] for row in rows]
+        assert set(scores.status) == {"ok", "truncated", "empty"}
+        assert set(scores.sentiment) == {"negative", "neutral", "positive", None}
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"num_layers": 1},
-        {"num_layers": 3, "embed_size": 4, "hidden_size": 9},
-        {"dtype": np.float16},
-        {"max_tokens": 7},
-        {"decision": Decision(method="platt", slope=0.3, intercept=1.5)},
-    ],
-    ids=str,
+    "decision", [Decision(), Decision(method="platt", slope=0.3, intercept=1.5)], ids=lambda decision: decision.method
 )
-def test_the_scorer_agrees_with_the_oracle(options: dict[str, Any]) -> None:
-    model = tiny_model(7, **options)
-    found = Scorer(model, threads=1, max_batch_tokens=400).score_texts(TEXTS).positive_probability
-    expected = reference_probability(model, TEXTS)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert np.nanstd(expected) > 0.005
+def test_the_calibration_of_the_model_is_applied(decision: Decision) -> None:
+    model = replace(MODEL, decision=decision)
+    found = Scorer(model, **FLOAT32).score_texts(TEXTS).positive_probability
+    np.testing.assert_allclose(found, reference_probability(model, TEXTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 50, 333, 16_384])
 def test_the_size_of_the_batches_does_not_move_a_score(scorer: Scorer, max_batch_tokens: int) -> None:
-    found = Scorer(MODEL, threads=1, max_batch_tokens=max_batch_tokens).score_texts(TEXTS)
+    found = Scorer(MODEL, **FLOAT32, max_batch_tokens=max_batch_tokens).score_texts(TEXTS)
     np.testing.assert_allclose(
         found.positive_probability, scorer.score_texts(TEXTS).positive_probability, atol=1e-6, rtol=0
     )
@@ -127,10 +119,22 @@ def test_a_long_neighbour_does_not_move_a_score(scorer: Scorer) -> None:
     assert together == pytest.approx(alone, abs=1e-6)
 
 
-def test_the_same_texts_give_the_same_scores_again(scorer: Scorer) -> None:
-    """Not the same bits: MXNet's kernels round by how their memory is aligned."""
+def test_the_same_texts_get_the_same_bits_again(scorer: Scorer) -> None:
     first, second = (scorer.score_texts(TEXTS).positive_probability for _ in range(2))
-    np.testing.assert_allclose(first, second, atol=1e-7, rtol=0)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("length_step", [1, 9])
+def test_an_engine_sees_equal_texts_once(length_step: int) -> None:
+    stub = StubEngine(length_step=length_step)
+    texts = ["good film", "bad", None, "good film", "", "good film", "bad", "Bad"]
+    scores = stub_scorer(stub).score_texts(texts * 3)
+    seen = [int(length) for _, valid_length in stub.batches for length in valid_length if length]
+    assert seen == [2, 1, 1], "but texts that only their tokens make equal are seen as they come"
+    alone = stub_scorer(StubEngine())
+    expected = np.array([alone.score_texts([text]).positive_probability[0] for text in texts] * 3)
+    np.testing.assert_array_equal(scores.positive_probability, expected)
+    assert scores.n_tokens.tolist() == [2, 1, 0, 2, 0, 2, 1, 1] * 3
 
 
 # Rows.
@@ -176,7 +180,7 @@ def test_labels_follow_the_cut_offs_of_the_model() -> None:
         def logits(self, token_ids: Any, valid_length: Any) -> Any:
             return logits
 
-    scores = stub_scorer(Fixed(), model=model).score_texts(["good"] * 7)
+    scores = stub_scorer(Fixed(), model=model).score_texts(["good", "bad", "film", "the", "a", "to", "it"])
     assert scores.sentiment.tolist() == ["negative"] * 2 + ["neutral"] * 3 + ["positive"] * 2
     np.testing.assert_array_equal(scores.positive_probability, decision.probability(logits))
 
@@ -205,56 +209,25 @@ def test_texts_come_as_arrow_or_as_python_strings(scorer: Scorer, texts: Any) ->
 # Batches.
 
 
-@settings(max_examples=60)
-@given(
-    st.lists(st.integers(0, 70), max_size=60),
-    st.integers(1, 60),
-    st.integers(1, 600),
-)
-def test_batches_hold_every_text_once_and_keep_the_budget(
-    lengths: list[int], max_tokens: int, max_batch_tokens: int
-) -> None:
-    stub = StubEngine()
-    scores = lengths_scorer(lengths, stub, max_tokens=max_tokens, max_batch_tokens=max_batch_tokens)
-    clipped = [min(length, max_tokens) for length in lengths]
-    scored = [int(length) for _, valid_length in stub.batches for length in valid_length if length]
-    assert sorted(scored) == sorted(length for length in clipped if length)
-    assert scored == sorted(scored, reverse=True)
-    step = -(-max_tokens // 20)
-    for token_ids, valid_length in stub.batches:
-        padded, size = token_ids.shape
-        assert (token_ids.dtype, valid_length.dtype, len(valid_length)) == (np.int32, np.int32, size)
-        assert padded * size <= max_batch_tokens or size == 1
-        assert padded % step == 0
-        assert 0 <= padded - max(valid_length) < step
-        outside = np.arange(padded)[:, None] >= valid_length
-        assert (token_ids[outside] == PADDING_ID).all()
-        assert (token_ids[~outside] == MODEL.text.vocabulary.words.index("good")).all()
-    # Each logit came back to its own text.
+def test_batches_are_as_large_as_the_engine_likes_unless_told() -> None:
+    scorer = Scorer(MODEL, **FLOAT32)
+    assert scorer.max_batch_tokens == scorer.engine.batch_tokens > 1_000
+    assert Scorer(MODEL, **FLOAT32, max_batch_tokens=7).max_batch_tokens == 7
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 70), max_size=60), st.integers(1, 600), st.integers(1, 9))
+def test_each_logit_comes_back_to_its_own_text(lengths: list[int], max_batch_tokens: int, length_step: int) -> None:
+    stub = StubEngine(length_step=length_step)
+    texts = ["good " * length for length in lengths]
+    found = stub_scorer(stub, max_batch_tokens=max_batch_tokens).score_texts(texts).positive_probability
     good = MODEL.text.vocabulary.words.index("good")
+    clipped = [min(length, 40) for length in lengths]
     expected = [good * length * (length + 1) / 2000 if length else np.nan for length in clipped]
-    np.testing.assert_allclose(scores.positive_probability, 1 / (1 + np.exp(-np.array(expected, float))), rtol=1e-5)
-
-
-def test_shapes_are_few_whatever_the_lengths() -> None:
-    """Each shape is compiled and stays in memory: 20 padded lengths, each with its full batch, and a last one."""
-    rng = np.random.default_rng(0)
-    stub = StubEngine()
-    for n_texts in (5_000, 5_000, 3_000):
-        lengths = rng.integers(1, 600, n_texts).tolist()
-        lengths_scorer(lengths, stub, max_tokens=500, max_batch_tokens=16_384)
-    assert {padded for padded, _ in stub.shapes} <= set(range(25, 501, 25))
-    assert len(stub.shapes) <= 20 + 3
-    full = {(padded, 16_384 // padded) for padded in range(25, 501, 25)}
-    assert all(size & (size - 1) == 0 for _, size in stub.shapes - full)
-
-
-def test_a_small_group_is_one_batch_of_a_power_of_two() -> None:
-    stub = StubEngine()
-    lengths_scorer([3, 0, 9, 1, 2, 5], stub, max_tokens=500, max_batch_tokens=16_384)
-    assert [(token_ids.shape, valid_length.tolist()) for token_ids, valid_length in stub.batches] == [
-        ((25, 8), [9, 5, 3, 2, 1, 0, 0, 0])
-    ]
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.array(expected, float))), rtol=1e-5)
+    for token_ids, _ in stub.batches:
+        assert token_ids.size <= max_batch_tokens or token_ids.shape[1] == 1
+        assert len(token_ids) % length_step == 0
 
 
 # Failures.
@@ -282,19 +255,17 @@ def test_logits_of_filled_up_places_do_not_matter() -> None:
     def spoil(token_ids: npt.NDArray[np.int32], logits: npt.NDArray[np.float32]) -> None:
         logits[token_ids[0] == PADDING_ID] = np.nan
 
-    assert np.isfinite(stub_scorer(StubEngine(spoil)).score_texts(["good"] * 5).positive_probability).all()
+    scorer = stub_scorer(StubEngine(spoil, length_step=9))
+    assert np.isfinite(scorer.score_texts(["good", "bad", "so", "the", "a"]).positive_probability).all()
 
 
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"engine": "torch"}, "engine must be one of auto, .*, not 'torch'"),
-        ({"engine": ""}, "engine must be one of"),
-        ({"precision": "int4"}, "precision must be one of float32.*, not 'int4'"),
+        ({"engine": "steam"}, "engine must be one of auto, .*, not 'steam'"),
+        ({"precision": "int4"}, "precision must be one of auto, .*, not 'int4'"),
+        ({"engine": "mxnet", "precision": "int8"}, "the mxnet engine computes in float32 on a CPU, not in int8"),
         ({"device": "gpu"}, "device must be cpu or gpu:N, not 'gpu'"),
-        ({"device": "gpu:x"}, "device must be cpu or gpu:N"),
-        ({"device": "gpu:-1"}, "device must be cpu or gpu:N"),
-        ({"device": "cuda:0"}, "device must be cpu or gpu:N"),
         ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 1, not 0"),
     ],
 )
@@ -303,18 +274,14 @@ def test_a_wrong_option_is_refused_with_its_value(options: dict[str, Any], fault
         Scorer(MODEL, **options)
 
 
-def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment() -> None:
-    with pytest.raises(EnvironmentFault, match="cannot use GPU 63"):
-        Scorer(MODEL, engine="mxnet", device="gpu:63")
-
-
 def test_a_language_model_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot score"):
         Scorer(tiny_model(kind="language_model"))
 
 
-def test_the_same_texts_get_the_same_bits_whatever_was_scored_between() -> None:
-    scorer = Scorer(tiny_model(3, embed_size=6, hidden_size=6))
+@pytest.mark.parametrize(("engine", "precision"), [("mxnet", "float32"), ("onnx", "float32"), ("onnx", "int8")])
+def test_the_same_texts_get_the_same_bits_whatever_was_scored_between(engine: str, precision: str) -> None:
+    scorer = Scorer(tiny_model(3, embed_size=6, hidden_size=6), engine=engine, precision=precision)
     texts = random_texts(150, seed=1)
     first = scorer.score_texts(texts).positive_probability
     for seed in range(12):

@@ -235,7 +235,7 @@ def test_arrays_of_nothing(kind: pa.DataType, n_rows: int) -> None:
         encoded = PIPELINE.encode(nothing)
         assert encoded.n_tokens.tolist() == encoded.valid_length.tolist() == encoded.n_unknown.tolist() == [0] * n_rows
         assert encoded.offsets.tolist() == [0] * (n_rows + 1)
-        assert (encoded.token_ids.dtype, encoded.n_tokens.dtype) == (np.int32, np.int32)
+        assert (encoded.token_ids.dtype, encoded.n_tokens.dtype) == (np.uint16, np.int32)
     assert len(PIPELINE.encode(pa.chunked_array([], kind))) == 0
 
 

@@ -105,7 +105,8 @@ def weights_by_step(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def uncalibrated(model: Model, texts: pa.Array) -> Any:
     """Probabilities before calibration, which is fitted on labels."""
     plain = replace(model, decision=replace(model.decision, slope=1.0, intercept=0.0))
-    return Scorer(plain, threads=1).score_texts(texts).positive_probability
+    scorer = Scorer(plain, engine="onnx", precision="float32", threads=1)
+    return scorer.score_texts(texts).positive_probability
 
 
 # It learns.
@@ -125,7 +126,7 @@ def test_the_numbers_in_the_model_are_those_of_scoring_with_it(trained: Model, t
     """Half precision weights, calibration and cut-offs included."""
     save_model(trained, tmp_path / "model")
     model = load_model(tmp_path / "model")
-    scores = Scorer(model, threads=1).score_texts(VALIDATION.texts)
+    scores = Scorer(model, engine="onnx", precision="float32", threads=1).score_texts(VALIDATION.texts)
     found = evaluate_probabilities(VALIDATION.positive, scores.positive_probability)
     assert found.as_dict() == pytest.approx(trained.metrics["validation"], abs=1e-4)
     np.testing.assert_allclose(

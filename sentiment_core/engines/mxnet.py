@@ -18,6 +18,8 @@ from sentiment_core.network import SentimentNet, sentiment_parameters, write_wei
 
 __all__ = ["MXNetEngine"]
 
+_LENGTHS = 20
+
 
 class MXNetEngine:
     """Logits of padded token batches.
@@ -37,7 +39,12 @@ class MXNetEngine:
         If the GPU cannot be used.
     """
 
+    name = "mxnet float32"
+    batch_tokens = 16_384
+
     def __init__(self, model: Model, *, gpu: int | None = None) -> None:
+        # Each shape is compiled: twenty padded lengths are few enough.
+        self.length_step = -(-model.text.settings.max_tokens // _LENGTHS)
         self._context = mx.cpu() if gpu is None else mx.gpu(gpu)
         try:
             mx.nd.zeros((1,), ctx=self._context).wait_to_read()

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from models import tiny_model
 from reference import reference_probability
 
 from jobs import cli
 from jobs.sample_reviews import generate_reviews
-from sentiment_core.artifact import Model, bundled_model_path, load_model
+from sentiment_core.artifact import Model, bundled_model_path, load_model, save_model
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.holdout import held_out_mask
 
@@ -31,7 +33,7 @@ def test_predict_gives_one_object_a_text_with_the_oracles_probability(
     sentiment: Any, model: Model, model_path: Path
 ) -> None:
     texts = ["The kettle leaks.", "", "Very good, 10/10!"]
-    code, rows, sentence = sentiment("predict", "--model", model_path, *texts)
+    code, rows, sentence = sentiment("predict", "--model", model_path, "--precision", "float32", *texts)
     assert (code, sentence) == (0, "sentiment predict: done: scored 3 texts")
     expected = reference_probability(model, texts)
     assert [row["positive_probability"] for row in rows] == [
@@ -47,14 +49,18 @@ def test_predict_reads_lines_of_any_bytes(sentiment: Any, model_path: Path, monk
     assert rows[2]["score_status"] == "empty"
 
 
-def test_predict_does_not_start_spark() -> None:
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [([], 0, "scored 1 texts"), (["--engine", "mxnet"], 6, "the mxnet engine cannot be loaded")],
+    ids=["default", "mxnet"],
+)
+def test_predict_needs_neither_spark_nor_mxnet(options: list[str], code: int, says: str) -> None:
     script = (
-        "import sys; from jobs import cli; sys.modules['mxnet'] = None; code = cli.main(['predict', 'good']);"
-        "sys.exit(code if 'pyspark' not in sys.modules else 99)"
+        "import sys; from jobs import cli; sys.modules['mxnet'] = None;"
+        f"code = cli.main(['predict', 'good', *{options}]); sys.exit(code if 'pyspark' not in sys.modules else 99)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 6
-    assert "MXNet cannot be loaded" in done.stderr.splitlines()[-1]
+    assert (done.returncode, says in done.stderr.splitlines()[-1]) == (code, True), done.stderr
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def test_evaluate_gives_the_metrics_of_the_oracles_probabilities(
     pq.write_table(reviews, tmp_path / "in.parquet")
     code, rows, _ = sentiment(
         "evaluate", "--model", model_path, "--input", tmp_path / "in.parquet", "--label-column", "stars",
-        "--positive-above", "3",
+        "--positive-above", "3", "--precision", "float32",
     )  # fmt: skip
     positive = reviews["stars"].to_numpy() > 3
     expected = evaluate_probabilities(positive, reference_probability(model, reviews["text"].to_pylist())).as_dict()
@@ -163,7 +169,7 @@ def test_train_refuses_wrong_input_in_one_sentence(
 def test_doctor_finds_nothing_wrong_with_a_sound_machine(sentiment: Any, model_path: Path) -> None:
     code, rows, sentence = sentiment("doctor", "--model", model_path)
     assert code == 0, sentence
-    assert {row["check"] for row in rows} >= {"java", "python", "mxnet engine", "model", "machine"}
+    assert {row["check"] for row in rows} >= {"java", "python", "model", "scoring", "training", "gpus", "machine"}
 
 
 def test_doctor_names_the_cure_of_each_problem(sentiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +177,17 @@ def test_doctor_names_the_cure_of_each_problem(sentiment: Any, tmp_path: Path, m
     code, rows, sentence = sentiment("doctor", "--model", tmp_path / "none")
     assert (code, "2 problems" in sentence) == (6, True)
     assert {row["check"] for row in rows if row["status"] == "problem" and row["cure"]} == {"java", "model"}
+
+
+def test_doctor_warns_of_a_model_that_8_bits_do_not_suit(sentiment: Any, tmp_path: Path) -> None:
+    model = tiny_model()
+    table = model.weights["embedding.weight"].astype(np.float32)
+    table[-1] = 1e4  # one rare word takes the whole range
+    weights = {**model.weights, "embedding.weight": table, "output.weight": 20 * model.weights["output.weight"]}
+    save_model(replace(model, weights=weights), tmp_path / "model")
+    code, rows, _ = sentiment("doctor", "--model", tmp_path / "model")
+    scoring = next(row for row in rows if row["check"] == "scoring")
+    assert (code, scoring["status"], scoring["cure"]) == (6, "problem", "score with --precision float32")
 
 
 def test_a_workers_error_keeps_its_exit_code() -> None:

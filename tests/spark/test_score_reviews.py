@@ -63,16 +63,32 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.parametrize(
+    ("options", "engine", "most"),
+    [
+        (["--precision", "float32"], "onnx float32", 1e-5),
+        (["--engine", "mxnet"], "mxnet float32", 1e-5),
+        ([], "onnx int8", 0.05),  # six units of random weights average no rounding away
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_every_review_comes_out_once_with_the_oracles_probability(
-    score: Score, source: Path, reviews: pa.Table, model: Model, tmp_path: Path
+    score: Score,
+    source: Path,
+    reviews: pa.Table,
+    model: Model,
+    tmp_path: Path,
+    options: list[str],
+    engine: str,
+    most: float,
 ) -> None:
-    code, report = score(source, "--keep-columns", "product_id,stars")
+    code, report = score(source, "--keep-columns", "product_id,stars", *options)
     assert code == 0
     table = scores_of(tmp_path)
     assert table["review_id"].to_pylist() == sorted(reviews["review_id"].to_pylist())
     expected = reference_probability(model, reviews.sort_by("review_id")["text"].to_pylist())
     found = table["positive_probability"].to_numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN where there is no token, in both
+    np.testing.assert_allclose(found, expected, atol=most)  # NaN where there is no token, in both
     for row in table.to_pylist():
         assert (row["score_status"] == "empty") == (row["n_tokens"] == 0) == (row["sentiment"] is None)
         assert (row["score_status"] == "truncated") == (row["n_tokens"] > 60)
@@ -81,7 +97,8 @@ def test_every_review_comes_out_once_with_the_oracles_probability(
         assert str(row["run_date"]) == "2026-11-23"
     assert report["counts"]["rows"] == len(reviews)
     assert sum(report["counts"][name] for name in ("ok", "truncated", "empty", "failed")) == len(reviews)
-    assert report["devices"] == ["cpu"]
+    assert (report["engines"], report["devices"]) == ([engine], ["cpu"])
+    assert {tuple(worker["engines"]) for worker in report["workers"].values()} == {(engine,)}
 
 
 def test_the_output_has_the_columns_of_the_contract(

@@ -1,0 +1,20 @@
+# Benchmarks: `make bench DATA=directory` with the Large Movie Review Dataset (imdb_train.parquet, imdb_unsup.parquet), or
+# without DATA on generated reviews. A command that was cut off goes on where it was. Peers whose packages are missing
+# are left out and named: .venv/bin/pip install '.[bench]'.
+#
+# ARGS="--quick" tries a command in minutes; build/benchmarks/ holds the results, and `rm -r build/benchmarks` begins anew.
+
+benchmark_data = $(if $(DATA),--data "$(DATA)")
+
+.PHONY: bench bench-spark bench-scale bench-gpu
+bench: .venv/runtime-is-ready ## measure speed, memory and accuracy beside other ways (DATA=directory)
+	@$(bin)/python -m benchmarks.suite $(benchmark_data) $(ARGS)
+
+bench-spark: .venv/runtime-is-ready ## measure where the score job's time goes, and other forms of it (DATA=directory)
+	@$(bin)/python -m benchmarks.spark_forms $(benchmark_data) $(ARGS)
+
+bench-scale: .venv/runtime-is-ready ## measure the constants of docs/scale.md and check its model (DATA=directory)
+	@$(bin)/python -m benchmarks.scale $(benchmark_data) $(ARGS)
+
+bench-gpu: .venv/runtime-is-ready ## measure scoring on a CUDA GPU (DATA=directory)
+	@$(bin)/python -m benchmarks.gpu $(benchmark_data) $(ARGS)
