@@ -50,7 +50,7 @@ def test_auto_takes_the_gpu_of_the_task_where_the_engine_can(
 def test_a_task_without_a_gpu(machine: Any) -> None:
     machine(torch=1)
     assert task_device("auto", engine="auto", precision="auto") == ("cpu", ())
-    with pytest.raises(EnvironmentFault, match="Spark assigned no GPU to the task; set spark.executor.resource"):
+    with pytest.raises(EnvironmentFault, match=r"Spark assigned no GPU to the task; set spark.executor.resource"):
         task_device("gpu", engine="auto", precision="auto")
 
 
