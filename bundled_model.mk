@@ -2,7 +2,8 @@
 # from its last checkpoint when the command is repeated; finished steps are not done again.
 #
 #   language model, two epochs -> teachers (seeds) -> labels of teachers and a linear model for the other reviews
-#                              -> a third epoch, in another order -> the model, which learns from labels and teachers
+#     -> a third epoch, in another order -> the model, which learns from labels and teachers
+#     -> a third epoch at half the rate, in another order
 #
 # DATA holds the Large Movie Review Dataset as two tables: imdb_train.parquet (product_id, stars, text) and
 # imdb_unsup.parquet (product_id, text). The result is build/bundled-model/sentiment and .../language_model.
@@ -12,6 +13,8 @@ labelled = $(DATA)/imdb_train.parquet
 unlabelled = $(DATA)/imdb_unsup.parquet
 labels = --input $(labelled) --label-column stars --positive-above 5
 teachers := $(foreach seed,1 2,$(made)/teacher-$(seed))
+taught = --teacher-labels $(made)/teacher-labels.parquet --weight-average 0.998 --excerpt-share 1 \
+  --elsewhere benchmarks/short_reviews.csv --data-name "Large Movie Review Dataset (Maas et al., ACL 2011)"
 # Of the directory that a target's file is in.
 resume = $(if $(wildcard $(@D).checkpoint),--resume)
 
@@ -34,7 +37,9 @@ $(teachers:=/config.json): $(made)/teacher-%/config.json: $(made)/first_language
 $(made)/teacher-labels.parquet: $(teachers:=/config.json)
 	@$(bin)/sentiment label $(labels) --unlabelled $(unlabelled) --models $(^D) --output $@
 
-$(made)/sentiment/config.json: $(made)/teacher-labels.parquet $(made)/language_model/config.json
-	@$(bin)/sentiment train $(labels) --teacher-labels $< --language-model $(made)/language_model --output $(@D) $(resume) \
-	  --epochs 2 --weight-average 0.998 --excerpt-share 1 --elsewhere benchmarks/short_reviews.csv \
-	  --data-name "Large Movie Review Dataset (Maas et al., ACL 2011)"
+$(made)/first_sentiment/config.json: $(made)/teacher-labels.parquet $(made)/language_model/config.json
+	@$(bin)/sentiment train $(labels) $(taught) --language-model $(made)/language_model --output $(@D) $(resume) --epochs 2
+
+$(made)/sentiment/config.json: $(made)/first_sentiment/config.json
+	@$(bin)/sentiment train $(labels) $(taught) --model $(<D) --output $(@D) $(resume) \
+	  --epochs 1 --seed 2 --learning-rate 0.002

@@ -27,7 +27,7 @@ def settings_from(options: argparse.Namespace, settings: type[S]) -> S:
     return settings(**{field.name: getattr(options, field.name) for field in fields(settings)})  # type: ignore[arg-type]
 
 
-def add_language_model(parser: argparse.ArgumentParser) -> None:
+def add_language_model(parser: argparse._ActionsContainer) -> None:
     """Add ``--language-model``."""
     parser.add_argument(
         "--language-model", default="none", metavar="DIR|bundled|none", help="what to start from: %(default)s"

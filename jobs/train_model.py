@@ -10,7 +10,7 @@ from typing import Any
 from jobs.devices import training_device
 from jobs.labelled_reviews import add_label_arguments, read_elsewhere, read_labelled, read_teacher_labels
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
-from sentiment_core.artifact import check_target, save_model
+from sentiment_core.artifact import Model, bundled_model_path, check_target, load_model, save_model
 from sentiment_core.training import TrainSettings, train
 
 __all__ = ["add_arguments", "run"]
@@ -19,7 +19,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``train`` verb."""
     add_label_arguments(parser)
-    add_language_model(parser)
+    start = parser.add_mutually_exclusive_group()
+    add_language_model(start)
+    start.add_argument("--model", metavar="DIR|bundled", help="a model to train further, instead of a language model")
     parser.add_argument(
         "--teacher-labels", metavar="PATH", help="more texts to learn from, as `sentiment label` writes them"
     )
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """Train, save, and emit the metrics."""
     output = check_target(options.output)
     device = training_device(options.device)
-    language_model = language_model_from(options)
+    start = _former_model(options.model) or language_model_from(options)
     labelled = read_labelled(options)
     training, validation = labelled.parts()
     teacher_labels = read_teacher_labels(options.teacher_labels) if options.teacher_labels else None
@@ -49,7 +51,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         elsewhere=read_elsewhere(options.elsewhere) if options.elsewhere else None,
         checkpoint_path=checkpoint,
         origin={"held_out_by": labelled.held_out_by} | ({"data": options.data_name} if options.data_name else {}),
-        language_model=language_model,
+        language_model=start,
         settings=settings_from(options, TrainSettings),
         resume=options.resume,
         device=device,
@@ -59,3 +61,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     validation = model.metrics["validation"]
     emit({"model": str(options.output), "sha256": model.sha256, "validation": validation})
     return f"wrote {options.output}: validation accuracy {validation['accuracy']:.4f} on {validation['n']:,} reviews"
+
+
+def _former_model(name: str | None) -> Model | None:
+    """The model that is trained further, if one was named."""
+    if name is None:
+        return None
+    return load_model(bundled_model_path() if name == "bundled" else name)

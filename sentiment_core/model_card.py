@@ -44,8 +44,9 @@ def write_card(
         `slice_metrics`, ``elsewhere`` (both, on texts of other domains), ``history``, and ``labels_right`` with
         ``labelled_share``.
     provenance : mapping
-        ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``teacher_labelled_reviews``,
-        ``data`` (what the reviews are), ``held_out_by`` (the column that decided), ``settings``.
+        ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``trained_further_sha256``
+        (the model before this training), ``teacher_labelled_reviews``, ``data`` (what the reviews are), ``held_out_by``
+        (the column that decided), ``settings``.
     decision : Decision
         Calibration and cut-offs.
     architecture : Architecture
@@ -71,8 +72,10 @@ def write_card(
 
 
 def _network(provenance: Mapping[str, Any], architecture: Architecture | None) -> str:
-    language_model = provenance.get("language_model_sha256")
+    language_model, former = (provenance.get(name) for name in ("language_model_sha256", "trained_further_sha256"))
     origin = f"Fine-tuned from the language model `{language_model[:12]}`" if language_model else "Trained from scratch"
+    if former:
+        origin += f" and, as `{former[:12]}`, trained further,"
     sizes = ""
     if architecture is not None:
         n_weights = sum(int(np.prod(shape)) for shape in architecture.shapes("sentiment").values())

@@ -64,7 +64,8 @@ def train(
     origin : mapping
         ``data``, what the reviews are, and ``held_out_by``, what decided on the validation part; for the model card.
     language_model : Model
-        Gives vocabulary, sizes, embedding and encoder; None starts from scratch.
+        Gives vocabulary, sizes, embedding and encoder; None starts from scratch. A sentiment model gives its output as
+        well: it is trained further.
     settings : TrainSettings
         Recipe.
     resume : bool
@@ -128,7 +129,7 @@ def train(
     metrics["history"] = run.history
     provenance = {
         **(origin or {}),
-        "language_model_sha256": language_model.sha256 if language_model else None,
+        **_started_from(language_model),
         "training_reviews": len(own_part),
         "teacher_labelled_reviews": len(taught_part) if teacher_labels is not None else 0,
         "validation_reviews": len(validation_part),
@@ -150,6 +151,16 @@ def train(
         card=write_card(metrics, provenance=provenance, decision=decision, architecture=architecture),
         reliability_plot=reliability_plot(metrics["calibration_table"], title="Calibration on held-out reviews"),
     )
+
+
+def _started_from(model: Model | None) -> dict[str, str | None]:
+    """What a model grew from, for its provenance."""
+    if model is None or model.kind == "language_model":
+        return {"language_model_sha256": model.sha256 if model else None}
+    return {
+        "language_model_sha256": model.provenance.get("language_model_sha256"),
+        "trained_further_sha256": model.sha256,
+    }
 
 
 def _without_texts_of(data: Labelled, validation: Labelled) -> Labelled:

@@ -321,6 +321,17 @@ def test_a_language_model_gives_vocabulary_sizes_and_first_weights(run: Callable
     assert model.weights.keys() - language_model.weights.keys() == {"output.weight", "output.bias"}
 
 
+def test_a_model_is_trained_further_from_where_it_is(run: Callable[..., Model]) -> None:
+    former = tiny_model(3, words=["good", "bad", "the", "kettle"], provenance={"language_model_sha256": "1" * 64})
+    model = run(language_model=former, settings=replace(SETTINGS, learning_rate=1e-12, epochs=1))
+    for name in former.weights:
+        np.testing.assert_array_equal(model.weights[name], former.weights[name].astype(np.float16))
+    assert model.provenance["language_model_sha256"] == "1" * 64
+    assert model.provenance["trained_further_sha256"] == former.sha256
+    assert model.card is not None
+    assert f"and, as `{former.sha256[:12]}`, trained further," in " ".join(model.card.split())
+
+
 @pytest.mark.parametrize("part", ["data", "validation"])
 @pytest.mark.parametrize(
     ("texts", "positive"),
