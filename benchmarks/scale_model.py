@@ -6,12 +6,11 @@ needs, such as the time until machines are there, is not in it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-__all__ = ["Prediction", "ScaleModel", "group_count"]
+from jobs.grouping import group_count
 
-_ROWS_PER_GROUP = 8_000
+__all__ = ["Prediction", "ScaleModel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +113,3 @@ class ScaleModel:
             driver_bytes=self.driver_bytes + groups * self.driver_bytes_a_group,
             worker_bytes=executor_cores * self.worker_bytes,
         )
-
-
-def group_count(rows: int, *, cores: int) -> int:
-    """Groups that the score job makes by default."""
-    return cores * max(1, math.ceil(rows / (_ROWS_PER_GROUP * cores)))

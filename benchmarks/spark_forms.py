@@ -32,8 +32,8 @@ from benchmarks.report import machine
 from benchmarks.reviews import prepare_reviews
 from benchmarks.spark_runs import start_spark
 from jobs.executor import GroupScorer, WorkerStatistics, score_group
+from jobs.grouping import group_count, score_table
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns
-from jobs.score_reviews import score_table
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.errors import SentimentError
 from sentiment_core.mxnet_setup import available_cores
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure_forms(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of all forms and parts, in rounds of alternating order."""
     reviews = prepare_reviews(options.directory, data=options.data, n_reviews=options.reviews)
-    groups = options.groups or options.cores * max(1, -(-options.reviews // (8_000 * options.cores)))
+    groups = options.groups or group_count(options.reviews, cores=options.cores)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         session = start_spark(Path(scratch), cores=options.cores)
         run = _Forms(session, reviews=str(reviews), model=options.model, groups=groups, output=f"{scratch}/scores")

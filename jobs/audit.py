@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.schema import ScoreColumns, row_hash
 from sentiment_core.errors import AuditError
 
-__all__ = ["RowDigest", "ScoreAudit", "audit_scores", "digest_columns"]
+__all__ = ["RowDigest", "ScoreAudit", "audit_scores", "digest_columns", "digest_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,15 @@ class RowDigest:
     count: int
     sum: int
     xor: int
+
+    @classmethod
+    def of(cls, row: Row, *, prefix: str = "") -> RowDigest:
+        """From a row of `digest_columns`."""
+        return cls(count=row[f"{prefix}count"], sum=int(row[f"{prefix}sum"]), xor=row[f"{prefix}xor"])
+
+    def __add__(self, other: RowDigest) -> RowDigest:
+        """Of the rows of both."""
+        return RowDigest(count=self.count + other.count, sum=self.sum + other.sum, xor=self.xor ^ other.xor)
 
     def as_dict(self) -> dict[str, int | str]:
         """For JSON; the sums as strings, since they pass 2**53."""
@@ -58,6 +67,11 @@ def digest_columns(hashed: Column) -> list[Column]:
         F.coalesce(total, F.lit(0)).cast(T.DecimalType(38, 0)).alias("sum"),
         F.coalesce(F.bit_xor(hashed), F.lit(0)).alias("xor"),
     ]
+
+
+def digest_rows(rows: DataFrame, *, schema: T.StructType, columns: ScoreColumns) -> RowDigest:
+    """Digest rows of the input or the output; the schema is the input's."""
+    return RowDigest.of(rows.agg(*digest_columns(row_hash(schema, columns.kept))).collect()[0])
 
 
 def audit_scores(
@@ -94,7 +108,7 @@ def audit_scores(
         F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
         F.count_if(F.col("sentiment") == "positive").alias("positive"),
     ).collect()[0]
-    digest = RowDigest(count=row["count"], sum=int(row["sum"]), xor=row["xor"])
+    digest = RowDigest.of(row)
     if digest != expected:
         raise AuditError(
             f"{expected.count:,} rows went in and {digest.count:,} came out, digests {expected.as_dict()} and "

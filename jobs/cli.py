@@ -32,6 +32,7 @@ VERBS = {
     "label": ("jobs.label_reviews", "label reviews with an ensemble of models, to train one model on"),
     "evaluate": ("jobs.evaluate_model", "measure a model on labelled reviews"),
     "score": ("jobs.score_reviews", "score a review table with Spark"),
+    "backfill": ("jobs.backfill_scores", "score a review table for each date of a range"),
     "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),
     "doctor": ("jobs.doctor", "check this machine"),
 }

@@ -1,182 +1,209 @@
-"""Staging, partition swap and run report: a reader finds a partition as it was or as it is now, whole.
+"""The swap: a reader finds a partition as it was or as it is now, whole, wherever a run stops.
 
-A run writes below ``_staging/<run_id>``, which readers of the output ignore. Publishing moves the partition that
-stands in the way aside and renames the new one into its place; between the two renames the partition is absent for
-a moment. A swap that fails is undone. Partitions that the run did not write stay untouched. Everything goes through
-Hadoop's FileSystem, so the output may be any URI.
+A run writes below ``_staging/<run_id>/<token>``, which readers ignore, and `Publication.publish` puts what it wrote
+into place: first the journal, which says what is to be put where, then partition by partition, then the run report. A
+step that fails is undone with those before it. A run that dies leaves its journal, from which the next run finishes or
+undoes; what has no journal is removed. Before it touches a folder of staging, a run gives it a name of its own, so
+that whoever used the old name, were it not dead after all, can no longer move anything
+(``docs/decisions/0008-publish.md``).
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-import re
-from collections.abc import Iterable
+import logging
+from types import TracebackType
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from jobs.file_system import FileSystem
+from jobs.lock import OutputLock
+from sentiment_core.errors import LockLostError, SentimentError
 
-from jobs.reading import hadoop_path
-from sentiment_core.errors import AuditError, SentimentError, UsageError
+__all__ = ["Publication", "read_report", "signature"]
 
-__all__ = ["Publication", "refuse_overlap", "table_folders"]
+_LOGGER = logging.getLogger(__name__)
+_STAGING, _RUNS = "_staging", "_runs"
+# The journal's name is its direction.
+_FORWARD, _BACK = "publish.json", "undo.json"
+# Is there as long as nobody else has taken the folder: whoever writes into it might make another of its name.
+_OPEN = "open"
+_TAKEN_OVER = "another run took over, and has finished or removed what this one wrote; run again"
 
 
-def refuse_overlap(session: SparkSession, *, sources: Iterable[str], output: str) -> None:
-    """Refuse to write into what is read.
+def signature(fs: FileSystem, path: str) -> str | None:
+    """Tell a partition or a report from every other: by names and sizes of its data files, or by its content.
 
-    Raises
-    ------
-    UsageError
-        If the output is, holds or lies in one of the sources, or is a file.
+    The names of data files hold random parts, so no two runs write the same. None if there is nothing.
     """
-    fs, written = hadoop_path(session, output)
-    if fs.exists(written) and fs.getFileStatus(written).isFile():
-        raise UsageError(f"--output {output} is a file; name a directory")
-    for source in sources:
-        read_fs, read = hadoop_path(session, source)
-        pair = (f"{read.toString()}/", f"{written.toString()}/")
-        if read_fs.exists(read) and (pair[0].startswith(pair[1]) or pair[1].startswith(pair[0])):
-            raise UsageError(f"--output {output} overlaps with the input {source}; name another directory")
+    if path.split("/")[-2:-1] == [_RUNS]:
+        content = fs.read(path)
+    elif fs.exists(path):
+        files = {name: size for name, size in fs.list(path).items() if not name.startswith(("_", "."))}
+        content = json.dumps(files, sort_keys=True).encode()
+    else:
+        content = None
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
-def table_folders(frame: DataFrame) -> set[str]:
-    """Where the files of a table are, partition folders left off."""
-    return {re.sub(r"(/[^/]*=[^/]*)*/[^/]*$", "", name) for name in frame.inputFiles()}
+def read_report(fs: FileSystem, run_id: str) -> dict[str, Any] | None:
+    """The report of a run that was published, None if there is none."""
+    content = fs.read(f"{_RUNS}/{run_id}.json")
+    try:
+        report = json.loads(content or b"null")
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) else None
 
 
 class Publication:
-    """The output of one run.
+    """The output of one run; entering finishes or removes what dead runs left, leaving removes what this one did.
 
     Parameters
     ----------
-    session : SparkSession
-    output : str
-        Directory of the published table, any Hadoop URI.
+    fs : FileSystem
+        Its root is the directory of the published table.
     run_id : str
-    partition : str
-        The column that the output is partitioned by.
+    lock : OutputLock
+        Held by this run.
 
-    Raises
-    ------
-    UsageError
-        If the output is partitioned by another column already; readers could not open it afterwards.
+    Attributes
+    ----------
+    data : str
+        Where the run writes, laid out as the table: a folder for each partition.
     """
 
-    def __init__(self, session: SparkSession, *, output: str, run_id: str, partition: str) -> None:
-        self._session = session
-        jvm: Any = session._jvm
-        self._jvm = jvm
-        self._fs, self._root = hadoop_path(session, output)
-        self._partition = partition
-        self._staging = self._path(self._root, "_staging", run_id)
-        self._data = self._path(self._staging, "data")
-        self._replaced = self._path(self._staging, "replaced")
-        self._report = self._path(self._root, "_runs", f"{run_id}.json")
-        escaped = jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(partition)
-        for name in self._names(self._root):
-            if "=" in name and not name.startswith((f"{escaped}=", "_", ".")):
-                raise UsageError(
-                    f"--output {output} holds {name}, but this run partitions by {partition!r}; name another directory "
-                    "or use the same --partition-by"
-                )
+    def __init__(self, fs: FileSystem, *, run_id: str, lock: OutputLock) -> None:
+        self._fs = fs
+        self._lock = lock
+        self._staging = f"{_STAGING}/{run_id}/{lock.token}"
+        self._report = f"{_RUNS}/{run_id}.json"
+        self._numbers = itertools.count()
+        self.data = f"{self._staging}/data"
 
-    def stage(self, scored: DataFrame, *, expected: str | None = None) -> DataFrame:
-        """Write the scores into the staging folder and read them back.
+    def __enter__(self) -> Publication:
+        self._lock.renew()
+        self._recover()
+        self._fs.write(f"{self._staging}/{_OPEN}", b"")
+        return self
 
-        Parameters
-        ----------
-        scored : DataFrame
-        expected : str, optional
-            A partition that is replaced even if no row falls into it.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        forward, back = f"{self._staging}/{_FORWARD}", f"{self._staging}/{_BACK}"
+        try:
+            if self._fs.exists(forward):
+                self._fs.rename(forward, back)  # it failed on the way
+            if self._fs.exists(back):
+                self._take_back(self._staging)
+            self._fs.delete(self._staging)
+            for folder in (self._staging.rpartition("/")[0], _STAGING):
+                self._fs.remove_empty(folder)
+            self._lock.renew()
+            self._recover()  # what the workers of a dead run wrote meanwhile
+        except (OSError, SentimentError, KeyboardInterrupt) as left:
+            _LOGGER.warning("staging is left for the next run to clear: %s", left)
+
+    def partitions(self) -> list[str]:
+        """Names of the partitions that publishing replaces."""
+        return [name for name in self._fs.list(self.data) if "=" in name]
+
+    def beside(self, name: str) -> str:
+        """A folder beside the data, for what is to be moved into it."""
+        return f"{self._staging}/{name}"
+
+    def publish(self, report: dict[str, Any]) -> None:
+        """Replace the staged partitions and write the run report.
+
+        Whatever fails, an interrupt included, the output is put back as it was.
 
         Raises
         ------
-        AuditError
-            If the files have other columns or types than were written.
+        LockLostError
+            If the run was silent for so long that another run took over; it has finished or removed this one's work.
         """
-        self.discard()
-        # The files of a partition are as many as there were groups: each task writes what it scored.
-        target = self._data.toString()
-        scored.write.partitionBy(self._partition).parquet(target)
-        wanted = {field.name: field.dataType.simpleString() for field in scored.schema}
-        if self.staged_partitions():
-            found = {field.name: field.dataType.simpleString() for field in self._session.read.parquet(target).schema}
-            if found | {self._partition: wanted[self._partition]} != wanted:
-                raise AuditError(f"the staged files have the columns {found}, expected {wanted}")
-        if expected is not None:
-            self._fs.mkdirs(self._path(self._data, expected))
-        return self._session.read.schema(scored.schema).parquet(target)
-
-    def staged_partitions(self) -> list[str]:
-        """Names of the partitions that publishing replaces."""
-        return [name for name in self._names(self._data) if "=" in name]
-
-    def staged_bytes(self) -> int:
-        """Size of the staged files."""
-        return int(self._fs.getContentSummary(self._data).getLength())
-
-    def publish(self, report: dict[str, Any]) -> str:
-        """Replace the staged partitions and write the run report; returns the report's path.
-
-        Whatever fails, an interrupt included, the output is put back as it was.
-        """
-        staged_report = self._path(self._staging, "report.json")
-        self._write(staged_report, json.dumps(report, indent=2, sort_keys=True, default=str) + "\n")
-        self._fs.mkdirs(self._replaced)
-        self._fs.mkdirs(self._report.getParent())
-        names = self.staged_partitions()
+        names = self.partitions()
+        for folder in (self.data, f"{self._staging}/replaced"):
+            self._fs.make_folder(f"{folder}/{_RUNS}")
+        self._fs.make_folder(_RUNS)
+        text = json.dumps(report, indent=2, sort_keys=True, default=str) + "\n"
+        self._fs.write(f"{self.data}/{self._report}", text.encode())
+        places = {name: signature(self._fs, f"{self.data}/{name}") for name in [*names, self._report]}
+        if not self._fs.exists(f"{self._staging}/{_OPEN}"):
+            raise LockLostError(_TAKEN_OVER)
+        self._fs.write(f"{self._staging}/journal", json.dumps(places).encode())
+        self._lock.renew()
         try:
-            for name in names:
-                target = self._path(self._root, name)
-                if self._fs.exists(target):
-                    self._rename(target, self._path(self._replaced, name))
-                self._rename(self._path(self._data, name), target)
-            if self._fs.exists(self._report):
-                self._fs.delete(self._report, False)
-            self._rename(staged_report, self._report)
-        except BaseException:
-            for name in names:
-                if not self._fs.exists(self._path(self._data, name)):
-                    self._fs.delete(self._path(self._root, name), True)
-            self._restore()
-            raise
-        self._fs.delete(self._replaced, True)
-        return str(self._report.toString())
+            # While there is the journal, another run finishes this one if it dies, and leaving undoes it if it fails.
+            self._fs.rename(f"{self._staging}/journal", f"{self._staging}/{_FORWARD}")
+            self._put(self._staging)
+            self._fs.delete(f"{self._staging}/{_FORWARD}")
+        except FileNotFoundError as error:
+            if self._fs.exists(self._staging):
+                raise
+            raise LockLostError(_TAKEN_OVER) from error
 
-    def discard(self) -> None:
-        """Remove the run's staging folder, and the folder of all stagings when it is empty."""
-        self._restore()
-        self._fs.delete(self._staging, True)
-        parent = self._staging.getParent()
-        if self._fs.exists(parent) and not self._names(parent):
-            self._fs.delete(parent, False)
+    def _recover(self) -> None:
+        """Finish, undo or remove what is staged."""
+        for run_id, size in self._fs.list(_STAGING).items():
+            folder = f"{_STAGING}/{run_id}"
+            if size is not None:
+                self._fs.delete(folder)  # no run writes a file there
+                continue
+            for name in self._fs.list(folder):
+                mine = f"{folder}/{self._lock.token}-{next(self._numbers)}"
+                try:
+                    self._fs.rename(f"{folder}/{name}", mine)
+                except FileNotFoundError:
+                    continue  # its run lived a little longer
+                _LOGGER.warning("%s was left by a run that died: %s", folder, self._settle(mine))
+                self._fs.delete(mine)
+            self._fs.remove_empty(folder)
+        self._fs.remove_empty(_STAGING)
 
-    def _restore(self) -> None:
-        """Put partitions back whose place is empty: a swap was cut off, perhaps in a run that was killed."""
-        for name in self._names(self._replaced):
-            target = self._path(self._root, name)
-            if not self._fs.exists(target):
-                self._rename(self._path(self._replaced, name), target)
+    def _settle(self, staging: str) -> str:
+        if self._fs.exists(f"{staging}/{_FORWARD}"):
+            try:
+                self._put(staging)
+            except OSError as error:
+                _LOGGER.warning("it cannot be finished: %s", error)
+                self._fs.rename(f"{staging}/{_FORWARD}", f"{staging}/{_BACK}")
+            else:
+                self._fs.delete(f"{staging}/{_FORWARD}")
+                return "finished"
+        if self._fs.exists(f"{staging}/{_BACK}"):
+            self._take_back(staging)
+            return "undone"
+        return "removed"
 
-    def _names(self, folder: Any) -> list[str]:
-        if not self._fs.exists(folder):
-            return []
-        return sorted(status.getPath().getName() for status in self._fs.listStatus(folder))
+    def _put(self, staging: str) -> None:
+        """Put everything into place that is not yet."""
+        for name, new in self._journal(staging, _FORWARD).items():
+            if signature(self._fs, name) == new:
+                continue
+            staged = f"{staging}/data/{name}"
+            if signature(self._fs, staged) != new:
+                raise OSError(f"{staged} is damaged")
+            if self._fs.exists(name):
+                if self._fs.exchange(staged, name):
+                    continue
+                self._fs.rename(name, f"{staging}/replaced/{name}")
+            self._fs.rename(staged, name)
 
-    def _write(self, path: Any, text: str) -> None:
-        stream = self._fs.create(path, True)
-        try:
-            stream.write(bytearray(text.encode()))
-        finally:
-            stream.close()
+    def _take_back(self, staging: str) -> None:
+        """Put everything back as it was."""
+        for name, new in self._journal(staging, _BACK).items():
+            staged, replaced = f"{staging}/data/{name}", f"{staging}/replaced/{name}"
+            if signature(self._fs, name) == new:
+                if self._fs.exists(staged):
+                    self._fs.exchange(staged, name)
+                else:
+                    self._fs.rename(name, staged)
+            if self._fs.exists(replaced) and not self._fs.exists(name):
+                self._fs.rename(replaced, name)
+        self._fs.delete(f"{staging}/{_BACK}")
 
-    def _rename(self, source: Any, target: Any) -> None:
-        if not self._fs.rename(source, target):
-            raise SentimentError(f"could not rename {source.toString()} to {target.toString()}; check permissions")
-
-    def _path(self, parent: Any, *names: str) -> Any:
-        for name in names:
-            # A name may hold a colon or an escape that Path's parsing constructor would change.
-            uri = self._jvm.java.net.URI(None, None, "./" + name, None)
-            parent = self._jvm.org.apache.hadoop.fs.Path(parent, self._jvm.org.apache.hadoop.fs.Path(uri))
-        return parent
+    def _journal(self, staging: str, name: str) -> dict[str, str]:
+        places: dict[str, str] = json.loads(self._fs.read(f"{staging}/{name}") or b"{}")
+        return places

@@ -27,6 +27,7 @@ __all__ = [
     "choose_columns",
     "column",
     "parse_names",
+    "require_date",
     "row_hash",
 ]
 
@@ -130,6 +131,18 @@ def choose_columns(
         _require_type(schema, partition_by, _PARTITION_TYPES, "a partition is a string, a whole number or a date")
     _refuse_twins([*kept, *SCORE_FIELDS.names])
     return ScoreColumns(id=id_column, text=text_column, kept=kept, partition=partition_by)
+
+
+def require_date(schema: T.StructType, name: str) -> None:
+    """Refuse a column that is missing or can hold no dates.
+
+    Raises
+    ------
+    InputError
+    """
+    _require(schema, name, "the date", "--date-column")
+    kinds = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
+    _require_type(schema, name, kinds, "dates are dates, timestamps or strings like 2026-11-23")
 
 
 def column(name: str) -> Column:

@@ -10,8 +10,10 @@ __all__ = [
     "AuditError",
     "EnvironmentFault",
     "InputError",
+    "LockLostError",
     "ModelError",
     "NonFiniteError",
+    "OutputLockedError",
     "SentimentError",
     "UsageError",
 ]
@@ -37,6 +39,14 @@ class InputError(SentimentError):
 
 class ModelError(InputError):
     """A model or language-model directory was refused; the message names the file and the fault."""
+
+
+class OutputLockedError(InputError):
+    """Another run writes to the output; the message says who."""
+
+
+class LockLostError(SentimentError):
+    """The run was silent for so long that another took over; it publishes nothing."""
 
 
 class AuditError(SentimentError):

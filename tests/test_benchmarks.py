@@ -27,8 +27,7 @@ from benchmarks.figures import Spread, markdown_table, paired_ratio, price_per_m
 from benchmarks.limits import measure_limits, operations_per_token
 from benchmarks.reviews import labelled_reviews, prepare_reviews, training_reviews, write_reviews
 from benchmarks.runs import Runs
-from benchmarks.scale_model import ScaleModel, group_count
-from jobs import score_reviews
+from benchmarks.scale_model import ScaleModel
 from sentiment_core.artifact import Model, save_model
 from sentiment_core.errors import InputError, SentimentError
 
@@ -232,11 +231,6 @@ def test_scaling_sets_the_job_beside_the_bare_scorer(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     report.plot({"machine": {"cores": 2}, "scaling": rows}, tmp_path / "plot.svg")
     assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
-
-
-@given(st.integers(1, 10**10), st.integers(1, 4096))
-def test_groups_are_counted_as_the_job_does(rows: int, cores: int) -> None:
-    assert group_count(rows, cores=cores) == score_reviews._group_count(rows, cores)
 
 
 @given(st.integers(10**6, 10**10), st.integers(1, 200))

@@ -111,7 +111,8 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
     assert set(table["model_sha256"].to_pylist()) == {load_model(model_path).sha256}
 
     before = sorted(tmp_path.glob("scores/**/*.parquet"))
-    refused = submit("--device", "gpu")  # no engine finds a GPU behind the announced addresses
+    # No engine finds a GPU behind the announced addresses.
+    refused = submit("--device", "gpu", "--run-date", "2026-11-24")
     assert refused.returncode == 6
     assert "cannot use GPU" in refused.stderr.splitlines()[-1]
     assert sorted(tmp_path.glob("scores/**/*.parquet")) == before

@@ -19,7 +19,6 @@ from reference import reference_probability
 
 from jobs import cli, executor
 from jobs.executor import score_group
-from jobs.publish import Publication
 from jobs.schema import SCORE_FIELDS, WORKER_FIELDS
 from sentiment_core.artifact import Model
 from sentiment_core.errors import NonFiniteError
@@ -128,8 +127,9 @@ def test_the_run_report_is_beside_the_data_and_holds_no_text(
 def test_a_second_run_changes_nothing(score: Score, source: Path, tmp_path: Path) -> None:
     _, first = score(source)
     before = scores_of(tmp_path)
-    _, second = score(source)
-    assert second["run_id"] == first["run_id"]
+    code, second = score(source)
+    assert (code, second["status"], second["run_id"]) == (0, "unchanged", first["run_id"])
+    assert "is published" in second["sentence"]
     assert scores_of(tmp_path).equals(before)
     assert not (tmp_path / "scores" / "_staging").exists()
 
@@ -416,51 +416,14 @@ def test_rows_without_an_id_are_spread_over_the_groups(score: Score, reviews: pa
 
 def test_a_partition_column_whose_name_needs_escapes_is_replaced_again(score: Score, tmp_path: Path) -> None:
     table_at(tmp_path / "in.parquet", review_id=[1, 2], text=["x", "y"], **{"shop:id": ["a/b", "c d"]})
-    for _ in range(2):
-        code, report = score(tmp_path / "in.parquet", "--partition-by", "shop:id")
-        assert code == 0, report["sentence"]
+    for day in ("2026-11-23", "2026-11-24"):
+        code, report = score(tmp_path / "in.parquet", "--partition-by", "shop:id", "--run-date", day)
+        assert (code, report["status"]) == (0, "published"), report["sentence"]
     assert len(report["output"]["partitions"]) == 2
 
 
-@pytest.mark.parametrize("failing", range(6))
-def test_a_swap_that_fails_is_undone(
-    score: Score, reviews: pa.Table, tmp_path: Path, monkeypatch: Any, failing: int
-) -> None:
-    """Two partitions are replaced and one is new; the failing rename is each of the six in turn."""
-    by_product = ["--partition-by", "product_id"]
-    kettle, lamp, shoes = (pc.equal(reviews["product_id"], name) for name in ("kettle-k2", "desk-lamp", "trail-shoes"))
-    pq.write_table(reviews.filter(pc.or_(kettle, lamp)), tmp_path / "first.parquet")
-    pq.write_table(reviews.filter(pc.or_(pc.or_(kettle, lamp), shoes)), tmp_path / "second.parquet")
-    assert score(tmp_path / "first.parquet", *by_product)[0] == 0
-    before = snapshot(tmp_path / "scores")
-    rename, count = Publication._rename, iter(range(100))
-
-    def failing_rename(self: Publication, source: Any, target: Any) -> None:
-        if next(count) == failing:
-            raise KeyboardInterrupt if failing % 2 else OSError("disk gone")
-        rename(self, source, target)
-
-    monkeypatch.setattr(Publication, "_rename", failing_rename)
-    assert score(tmp_path / "second.parquet", *by_product)[0] == 1
-    assert snapshot(tmp_path / "scores") == before
-    monkeypatch.undo()
-
-
-def test_what_a_killed_swap_left_aside_comes_back(score: Score, source: Path, tmp_path: Path) -> None:
-    _, report = score(source)
-    aside = tmp_path / "scores" / "_staging" / report["run_id"] / "replaced"
-    aside.mkdir(parents=True)
-    before = snapshot(tmp_path / "scores" / "run_date=2026-11-23")
-    (tmp_path / "scores" / "run_date=2026-11-23").rename(aside / "run_date=2026-11-23")
-    pq.write_table(pq.read_table(source), source)
-    code, report = score(source, "--max-failed-ratio", "0")
-    assert code == 0, report["sentence"]
-    assert len(snapshot(tmp_path / "scores" / "run_date=2026-11-23")) == len(before)
-    assert not (tmp_path / "scores" / "_staging").exists()
-
-
 def test_lost_rows_stop_the_run(score: Score, source: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    import jobs.score_reviews as job
+    import jobs.scoring_run as job
 
     complete = job.score_table
     monkeypatch.setattr(job, "score_table", lambda *a, **k: complete(*a, **k).where("review_id % 50 != 1"))
@@ -483,7 +446,7 @@ def test_lost_rows_stop_the_run(score: Score, source: Path, tmp_path: Path, monk
     ids=["doubled", "changed", "outside", "unlabelled", "unnamed"],
 )
 def test_damaged_rows_stop_the_run(score: Score, source: Path, monkeypatch: Any, damage: Any) -> None:
-    import jobs.score_reviews as job
+    import jobs.scoring_run as job
 
     complete = job.score_table
     monkeypatch.setattr(job, "score_table", lambda *a, **k: damage(complete(*a, **k)))

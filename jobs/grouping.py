@@ -1,0 +1,56 @@
+"""Reviews in equal groups, each scored by one task; ``docs/decisions/0002``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.executor import GroupScorer
+from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, column
+
+__all__ = ["group_count", "score_table"]
+
+# A group is the unit of batching and of retry: large enough to sort by length, small enough to repeat.
+_ROWS_PER_GROUP = 8_000
+
+
+def group_count(rows: int, *, cores: int) -> int:
+    """Equal groups of bounded size, as many as keep every core busy to the end."""
+    return cores * max(1, math.ceil(rows / (_ROWS_PER_GROUP * cores)))
+
+
+def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer, groups: int) -> DataFrame:
+    """Reviews -> scores: one shuffle, one pass through Python.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Holds the text and the kept columns.
+    columns : ScoreColumns
+    scorer : GroupScorer
+    groups : int
+        Groups, and tasks: a group is a task of its own, so that groups spread evenly over the cores even when the
+        input comes as one partition.
+
+    Returns
+    -------
+    DataFrame
+        The kept columns, then `jobs.schema.WORKER_FIELDS`.
+    """
+    # A hash of the row and nothing random: a repeated task sees the same rows. With the text, since ids may be NULL.
+    group = F.pmod(F.xxhash64(column(columns.id), column(columns.text)), F.lit(groups)).cast("int").alias(GROUP)
+    numbered = [column(name).alias(str(index)) for index, name in enumerate(columns.kept)]
+    kept = [T.StructField(str(index), frame.schema[name].dataType) for index, name in enumerate(columns.kept)]
+
+    # Spark reads the iterator form off these annotations, which it does not find on a callable object.
+    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return scorer(batches)
+
+    grouped = frame.select(*numbered, column(columns.text).alias(TEXT), group).repartitionById(groups, F.col(GROUP))
+    scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + WORKER_FIELDS.fields))
+    return scored.toDF(*columns.kept, *WORKER_FIELDS.names)

@@ -1,0 +1,200 @@
+"""What is scored already: the keys that lie beside each partition's data, and the rows that have none.
+
+A partition's folder holds, in ``_keys``, the id, a digest of the text and the model of each of its rows. The output's
+columns say nothing of the text; here a later run finds out whether a text has changed. The keys are put into place
+with the partition, in the same swap, so they never speak of other data. Readers ignore the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.audit import RowDigest, digest_columns
+from jobs.file_system import FileSystem
+from jobs.reading import refusing_unreadable
+from jobs.schema import SCORE_FIELDS, ScoreColumns, column
+from sentiment_core.errors import AuditError, InputError
+
+__all__ = [
+    "KEYS",
+    "ScoredTable",
+    "audit_keys",
+    "digest_keys",
+    "key_columns",
+    "key_hash",
+    "rows_of",
+    "unscored",
+    "without",
+]
+
+# The folder of a partition's keys.
+KEYS = "_keys"
+_ID, _TEXT, _MODEL = "_id", "_text_digest", "_model_sha256"
+
+
+def key_columns(columns: ScoreColumns, *, model_sha256: str, run_date: date) -> list[Column]:
+    """The keys of a row of the input, and the partition that it goes to."""
+    partition = F.lit(run_date) if columns.partition == "run_date" else column(columns.partition)
+    return [*_key(columns), F.lit(model_sha256).alias(_MODEL), partition.alias(columns.partition)]
+
+
+def key_hash(columns: ScoreColumns) -> Column:
+    """64-bit hash of a row's key, of the input."""
+    return _hash(*_key(columns))
+
+
+def digest_keys(keys: DataFrame) -> RowDigest:
+    """Digest keys, with the hash of `key_hash`."""
+    return RowDigest.of(keys.agg(*digest_columns(_hash(column(_ID), column(_TEXT)))).collect()[0])
+
+
+def audit_keys(keys: DataFrame, *, expected: RowDigest) -> None:
+    """Check staged keys against the input.
+
+    Raises
+    ------
+    AuditError
+        If they are not those of the rows that were scored.
+    """
+    found = digest_keys(keys)
+    if found != expected:
+        raise AuditError(
+            f"the keys of {found.count:,} rows were written for {expected.count:,} rows, digests {found.as_dict()} and "
+            f"{expected.as_dict()}; the input changed during the run: run again, nothing was published"
+        )
+
+
+def unscored(frame: DataFrame, columns: ScoreColumns, *, known: DataFrame) -> DataFrame:
+    """Ids of rows that are not scored yet, and the digest of the text where there is no id.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The input.
+    columns : ScoreColumns
+    known : DataFrame
+        Of `ScoredTable.keys`.
+    """
+    known = known.toDF("_known_id", "_known_text")
+    scored = column(_ID).eqNullSafe(F.col("_known_id")) & column(_TEXT).eqNullSafe(F.col("_known_text"))
+    fresh = frame.select(*_key(columns)).join(known, scored, "left_anti")
+    return fresh.select(column(_ID), _text_of_nameless(column(_ID), column(_TEXT)).alias(_TEXT)).distinct()
+
+
+def rows_of(frame: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataFrame:
+    """Rows of the input with one of the ids that `unscored` gave.
+
+    All rows of an id come together: an output row does not tell which of two texts of an id it scored.
+    """
+    own_id, own_text = _key(columns)
+    wanted = column(_ID).eqNullSafe(F.col("_wanted_id")) & column(_TEXT).eqNullSafe(F.col("_wanted_text"))
+    numbered = frame.withColumns({_ID: own_id, _TEXT: _text_of_nameless(own_id, own_text)})
+    return numbered.join(ids.toDF("_wanted_id", "_wanted_text"), wanted, "left_semi").drop(_ID, _TEXT)
+
+
+def without(rows: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataFrame:
+    """Rows of the output, or keys, whose id is none of those that `unscored` gave; rows without an id stay."""
+    own_id = column(_ID if _ID in rows.columns else columns.id)
+    return rows.join(ids.toDF("_wanted_id", "_wanted_text"), own_id == F.col("_wanted_id"), "left_anti")
+
+
+class ScoredTable:
+    """The published table.
+
+    Parameters
+    ----------
+    session : SparkSession
+    fs : FileSystem
+    location : str
+        The root of ``fs``, as Spark names it.
+    """
+
+    def __init__(self, session: SparkSession, fs: FileSystem, location: str) -> None:
+        self._session = session
+        self._fs = fs
+        self._location = location
+
+    def keys(self, columns: ScoreColumns, id_type: T.DataType, *, model_sha256: str) -> DataFrame:
+        """Ids and text digests of all rows that a model has scored, but for those on which it failed.
+
+        Raises
+        ------
+        InputError
+            If the ids are of another type.
+        """
+        names = [name for name in self._fs.list("") if "=" in name]
+        keys = self.keys_of(names)
+        if keys is None:
+            empty = T.StructType([T.StructField(_ID, id_type), T.StructField(_TEXT, T.BinaryType())])
+            return self._session.createDataFrame([], empty)
+        if keys.schema[_ID].dataType != id_type:
+            raise InputError(
+                f"the ids of {self._location} have the type {keys.schema[_ID].dataType.simpleString()}, those of the "
+                f"input {id_type.simpleString()}; cast them, or score without --only-new"
+            )
+        keys = keys.where(column(_MODEL) == model_sha256).select(_ID, _TEXT)
+        statuses = T.StructType(
+            [T.StructField(columns.id, id_type), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]]
+        )
+        scored = self._session.read.option("basePath", self._location).schema(statuses)
+        paths = [f"{self._location}/{name}" for name in names if self._has_rows(name)]
+        if not paths:
+            return keys
+        failed = (F.col("score_status") == "failed") & (F.col("model_sha256") == model_sha256)
+        ids = scored.parquet(*paths).where(failed).select(column(columns.id).alias("_failed_id"))
+        return keys.join(ids, column(_ID) == F.col("_failed_id"), "left_anti")
+
+    def keys_of(self, partitions: Sequence[str], schema: T.StructType | None = None) -> DataFrame | None:
+        """Keys of some partitions, with their models; None if there are none."""
+        paths = [f"{self._location}/{name}/{KEYS}" for name in partitions if self._has_rows(f"{name}/{KEYS}")]
+        if not paths:
+            return None
+        reader = self._session.read.option("basePath", self._location)
+        with refusing_unreadable(self._location):
+            return (reader if schema is None else reader.schema(schema)).parquet(*paths)
+
+    def rows(self, partitions: Sequence[str], schema: T.StructType, *, partition: str) -> DataFrame | None:
+        """Published rows of some partitions, None if there are none.
+
+        Raises
+        ------
+        InputError
+            If the table has other columns than the schema.
+        """
+        paths = [f"{self._location}/{name}" for name in partitions if self._has_rows(name)]
+        if not paths:
+            return None
+        reader = self._session.read.option("basePath", self._location)
+        with refusing_unreadable(self._location):
+            found = {field.name: field.dataType.simpleString() for field in reader.parquet(*paths).schema}
+        wanted = {field.name: field.dataType.simpleString() for field in schema}
+        found[partition] = wanted[partition]  # its type is the reader's
+        differing = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
+        if differing:
+            raise InputError(
+                f"{self._location} differs from this run in the columns {', '.join(differing)}; keep the same "
+                "columns, or score without --only-new"
+            )
+        return reader.schema(schema).parquet(*paths).select(*(column(name) for name in schema.names))
+
+    def _has_rows(self, folder: str) -> bool:
+        return any(not name.startswith(("_", ".")) for name in self._fs.list(folder))
+
+
+def _key(columns: ScoreColumns) -> list[Column]:
+    # Half of SHA-256: 128 bits tell apart as many texts as there will ever be.
+    text = F.unhex(F.sha2(column(columns.text).cast("binary"), 256))
+    return [column(columns.id).alias(_ID), F.substring(text, 1, 16).alias(_TEXT)]
+
+
+def _hash(identity: Column, text: Column) -> Column:
+    return F.xxhash64(identity, identity.isNull(), text, text.isNull())
+
+
+def _text_of_nameless(identity: Column, text: Column) -> Column:
+    return F.when(identity.isNull(), text)

@@ -1,0 +1,64 @@
+"""Options of every verb that scores tables."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from jobs.reading import INPUT_FORMATS
+from sentiment_core.engines.selection import ENGINES, PRECISIONS
+from sentiment_core.errors import UsageError
+
+__all__ = ["add_scoring_arguments", "date_option"]
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything but the date."""
+    parser.add_argument("--input", required=True, metavar="PATH|TABLE", help="reviews: file, directory, URI or table")
+    parser.add_argument("--input-format", choices=INPUT_FORMATS, help="default: by the name, else parquet")
+    parser.add_argument("--output", required=True, metavar="PATH", help="directory of the scores table")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled model")
+    parser.add_argument("--id-column", default="review_id", metavar="NAME")
+    parser.add_argument("--text-column", default="text", metavar="NAME")
+    parser.add_argument("--keep-columns", default="", metavar="A,B|all", help="columns that the output repeats")
+    parser.add_argument("--partition-by", default="run_date", metavar="COLUMN")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--groups", type=_positive, metavar="N", help="default: by rows and cores")
+    parser.add_argument("--max-failed-ratio", type=_ratio, default=0.001, metavar="R")
+    parser.add_argument(
+        "--only-new", action="store_true", help="score rows whose id and text this model has not scored yet"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, score nothing")
+
+
+def date_option(option: str) -> Callable[[str], date]:
+    """Parser of an option's date."""
+
+    def parse(value: str) -> date:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise UsageError(f"{option} must be a date like 2026-11-23, not {value!r}") from None
+
+    return parse
+
+
+def _positive(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 1_000_000:
+        raise UsageError(f"--groups must be a whole number from 1 to 1,000,000, not {value!r}")
+    return int(value)
+
+
+def _ratio(value: str) -> float:
+    try:
+        ratio = float(value)
+    except ValueError:
+        ratio = math.nan
+    if not 0 <= ratio <= 1:
+        raise UsageError(f"--max-failed-ratio must be from 0 to 1, not {value!r}")
+    return ratio

@@ -1,0 +1,250 @@
+"""One run for one date: read -> group -> score -> audit -> publish.
+
+A run is named by what decides its output: the date, the rows, the columns and the model. What is published under that
+name already, and still lies there, is not scored again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.audit import audit_scores, digest_rows
+from jobs.executor import GroupScorer, WorkerStatistics
+from jobs.file_system import FileSystem
+from jobs.grouping import group_count, score_table
+from jobs.incremental import ScoredTable, audit_keys, digest_keys, key_columns, rows_of, unscored, without
+from jobs.lock import OutputLock
+from jobs.owner import Owner
+from jobs.publish import Publication, read_report, signature
+from jobs.reading import data_files, refusing_unreadable
+from jobs.review_source import ReviewSource
+from jobs.run_report import Timings, describe_run, name_run, results
+from jobs.schema import ScoreColumns
+from jobs.staging import Staging, open_output, refuse_other_partitioning, refuse_overlap, table_folders
+from sentiment_core.artifact import Model
+from sentiment_core.errors import AuditError, EnvironmentFault, SentimentError
+
+__all__ = ["run_once"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def run_once(
+    session: SparkSession,
+    options: argparse.Namespace,
+    *,
+    model: Model,
+    run_date: date,
+    timings: Timings,
+    where: Column | None = None,
+) -> dict[str, Any]:
+    """Score the input for one date and publish the scores.
+
+    Parameters
+    ----------
+    session : SparkSession
+    options : Namespace
+        Of `add_scoring_arguments`.
+    model : Model
+    run_date : date
+    timings : Timings
+        Takes the seconds of each stage.
+    where : Column, optional
+        Which rows of the input are scored; default all.
+
+    Returns
+    -------
+    dict
+        The run report; its status is ``published``, ``unchanged`` or ``dry-run``.
+
+    Raises
+    ------
+    InputError, AuditError, EnvironmentFault, UsageError
+        With nothing published.
+    """
+    if options.device == "gpu" and not session.conf.get("spark.task.resource.gpu.amount", None):
+        raise EnvironmentFault(
+            "--device gpu was asked for, but no GPU is requested from Spark; set spark.executor.resource.gpu.amount "
+            "and spark.task.resource.gpu.amount, or use --device cpu"
+        )
+    is_path = options.input_format != "table" and data_files(session, options.input) is not None
+    if is_path:
+        refuse_overlap(session, sources=[options.input], output=options.output)
+    with timings.of("read_input"):
+        source = ReviewSource.read(session, options, where=where)
+    if not is_path:
+        refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
+    fs, location = open_output(session, options.output)
+    refuse_other_partitioning(session, fs, output=options.output, partition=source.columns.partition)
+    run_id = name_run(source, model=model, options=options, run_date=run_date)
+    report = describe_run(session, options, source=source, model=model, run_date=run_date, run_id=run_id)
+    run = _Run(
+        session=session,
+        options=options,
+        model=model,
+        run_id=run_id,
+        run_date=run_date,
+        columns=source.columns,
+        table=ScoredTable(session, fs, location),
+        timings=timings,
+    )
+    if options.dry_run:
+        if options.only_new:
+            report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
+        return report | {"status": "dry-run", "seconds": timings.seconds}
+    with (
+        _saying_what_failed(options.output),
+        OutputLock(fs, Owner.this_process(run_id)).held() as lock,
+        Publication(fs, run_id=run_id, lock=lock) as publication,
+        ExitStack() as cleanup,
+    ):
+        published = None if options.only_new else _published(fs, run_id)
+        if published is not None:
+            return published | {"status": "unchanged", "seconds": timings.seconds}
+        ids = None
+        if options.only_new:
+            ids, source = run.new_rows(source)
+            cleanup.callback(ids.unpersist)
+            report["input"] |= {"new_rows": source.digest.count}
+            if not source.digest.count:
+                return report | {"status": "unchanged", "seconds": timings.seconds}
+        staging = Staging(session, fs, location=location, publication=publication, partition=source.columns.partition)
+        cores = session.sparkContext.defaultParallelism
+        groups = options.groups or group_count(source.digest.count, cores=cores)
+        report["settings"] |= {"groups": groups}
+        rows = f"{source.digest.count:,}"
+        _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, model.sha256[:12])
+        report |= run.stage(source, staging, groups=groups)
+        if ids is not None:
+            report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions(), ids=ids)}
+        staging.complete(expected=f"run_date={run_date}" if source.columns.partition == "run_date" else None)
+        names = publication.partitions()
+        report["output"] |= {
+            "bytes": staging.n_bytes(),
+            "partitions": names,
+            "signatures": {name: signature(fs, f"{publication.data}/{name}") for name in names},
+        }
+        report |= {
+            "status": "published",
+            "seconds": timings.seconds,
+            "cost_inputs": {"cores": cores, "core_seconds": round(cores * sum(timings.seconds.values()), 1)},
+            "report": f"{location}/_runs/{run_id}.json",
+        }
+        publication.publish(report)
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One run, and what it does to the rows."""
+
+    session: SparkSession
+    options: argparse.Namespace
+    model: Model
+    run_id: str
+    run_date: date
+    columns: ScoreColumns
+    table: ScoredTable
+    timings: Timings
+
+    def new_rows(self, source: ReviewSource) -> tuple[DataFrame, ReviewSource]:
+        """Ids of the rows that the model has not scored yet, and these rows."""
+        with self.timings.of("find_new"):
+            id_type = source.frame.schema[self.columns.id].dataType
+            known = self.table.keys(self.columns, id_type, model_sha256=self.model.sha256)
+            ids = unscored(source.frame, self.columns, known=known).persist()
+            rows = rows_of(source.frame, self.columns, ids=ids)
+            return ids, ReviewSource.digested(rows, self.columns, source=self.options.input)
+
+    def stage(self, source: ReviewSource, staging: Staging, *, groups: int) -> dict[str, Any]:
+        """Score, write and audit; returns the report's part about it."""
+        context = self.session.sparkContext
+        statistics = context.accumulator({}, WorkerStatistics())
+        broadcast = context.broadcast(self.model.to_bytes())
+        scorer = GroupScorer(
+            model_bytes=broadcast,
+            model_sha256=self.model.sha256,
+            engine=self.options.engine,
+            precision=self.options.precision,
+            device=self.options.device,
+            statistics=statistics,
+        )
+        run_columns = {
+            "model_sha256": F.lit(self.model.sha256),
+            "run_id": F.lit(self.run_id),
+            "run_date": F.lit(self.run_date),
+        }
+        try:
+            with self.timings.of("score"), refusing_unreadable(self.options.input):
+                scored = score_table(source.frame, columns=self.columns, scorer=scorer, groups=groups)
+                staged = staging.write(scored.withColumns(run_columns))
+            with self.timings.of("audit"):
+                audit = audit_scores(
+                    staged,
+                    columns=self.columns,
+                    schema=source.frame.schema,
+                    expected=source.digest,
+                    max_failed_ratio=self.options.max_failed_ratio,
+                )
+            with self.timings.of("keys"), refusing_unreadable(self.options.input):
+                keys = key_columns(self.columns, model_sha256=self.model.sha256, run_date=self.run_date)
+                audit_keys(staging.write_keys(source.frame.select(*keys)), expected=source.text_digest)
+        finally:
+            broadcast.destroy()
+        return results(audit, statistics.value, seconds=self.timings.seconds["score"])
+
+    def keep_older(self, source: ReviewSource, staging: Staging, partitions: list[str], *, ids: DataFrame) -> int:
+        """Stage, beside the new scores, the rows that the partitions have already; returns how many.
+
+        Raises
+        ------
+        AuditError
+            If they did not come out as they went in.
+        """
+        with self.timings.of("keep_older"):
+            rows = self.table.rows(partitions, staging.scores().schema, partition=self.columns.partition)
+            if rows is None:
+                return 0
+            schema = source.frame.schema
+            rows = without(rows, self.columns, ids=ids)
+            kept = digest_rows(rows, schema=schema, columns=self.columns)
+            found = digest_rows(staging.write(rows), schema=schema, columns=self.columns)
+            if found != source.digest + kept:
+                raise AuditError(
+                    f"{source.digest.count:,} new and {kept.count:,} older rows became {found.count:,}, digests "
+                    f"{(source.digest + kept).as_dict()} and {found.as_dict()}; run again, nothing was published"
+                )
+            keys = self.table.keys_of(partitions, staging.keys().schema)
+            if keys is not None:
+                keys = without(keys, self.columns, ids=ids)
+                audit_keys(staging.write_keys(keys), expected=source.text_digest + digest_keys(keys))
+            return kept.count
+
+
+@contextmanager
+def _saying_what_failed(output: str) -> Iterator[None]:
+    """Errors of the output's file system in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise SentimentError(
+            f"{output}: cannot be written ({error}); check permissions and space. The next run clears up"
+        ) from error
+
+
+def _published(fs: FileSystem, run_id: str) -> dict[str, Any] | None:
+    """The report of this very run, if what it published still lies there."""
+    report = read_report(fs, run_id)
+    signatures = (report or {}).get("output", {}).get("signatures")
+    if not isinstance(signatures, dict) or any(signature(fs, name) != found for name, found in signatures.items()):
+        return None
+    return report

@@ -1,0 +1,152 @@
+"""What a run writes before it publishes: scores and their keys, on the file system of the output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+
+from jobs.file_system import FileSystem, LocalFileSystem
+from jobs.hadoop_file_system import HadoopFileSystem
+from jobs.incremental import KEYS
+from jobs.publish import Publication
+from jobs.reading import hadoop_path
+from sentiment_core.errors import AuditError, UsageError
+
+__all__ = ["Staging", "open_output", "refuse_other_partitioning", "refuse_overlap", "table_folders"]
+
+
+def open_output(session: SparkSession, output: str) -> tuple[FileSystem, str]:
+    """File system whose root is a directory, and the directory as Spark names it."""
+    fs, root = hadoop_path(session, output)
+    if fs.getUri().getScheme() == "file":
+        return LocalFileSystem(Path(root.toUri().getPath())), root.toString()
+    return HadoopFileSystem(session._jvm, fs=fs, root=root), root.toString()
+
+
+def refuse_overlap(session: SparkSession, *, sources: Iterable[str], output: str) -> None:
+    """Refuse to write into what is read.
+
+    Raises
+    ------
+    UsageError
+        If the output is, holds or lies in one of the sources, or is a file.
+    """
+    fs, written = hadoop_path(session, output)
+    if fs.exists(written) and fs.getFileStatus(written).isFile():
+        raise UsageError(f"--output {output} is a file; name a directory")
+    for source in sources:
+        read_fs, read = hadoop_path(session, source)
+        pair = (f"{read.toString()}/", f"{written.toString()}/")
+        if read_fs.exists(read) and (pair[0].startswith(pair[1]) or pair[1].startswith(pair[0])):
+            raise UsageError(f"--output {output} overlaps with the input {source}; name another directory")
+
+
+def refuse_other_partitioning(session: SparkSession, fs: FileSystem, *, output: str, partition: str) -> None:
+    """Refuse an output that is partitioned by another column; readers could not open it afterwards.
+
+    Raises
+    ------
+    UsageError
+    """
+    jvm: Any = session._jvm
+    escaped = jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(partition)
+    for name in fs.list(""):
+        if "=" in name and not name.startswith((f"{escaped}=", "_", ".")):
+            raise UsageError(
+                f"--output {output} holds {name}, but this run partitions by {partition!r}; name another directory "
+                "or use the same --partition-by"
+            )
+
+
+def table_folders(frame: DataFrame) -> set[str]:
+    """Where the files of a table are, partition folders left off."""
+    return {re.sub(r"(/[^/]*=[^/]*)*/[^/]*$", "", name) for name in frame.inputFiles()}
+
+
+class Staging:
+    """The staged files of one run.
+
+    Parameters
+    ----------
+    session : SparkSession
+    fs : FileSystem
+    location : str
+        The root of ``fs``, as Spark names it.
+    publication : Publication
+    partition : str
+        The column that the output is partitioned by.
+    """
+
+    def __init__(
+        self, session: SparkSession, fs: FileSystem, *, location: str, publication: Publication, partition: str
+    ) -> None:
+        self._session = session
+        self._fs = fs
+        self._publication = publication
+        self._partition = partition
+        self._keys = publication.beside("keys")
+        self._targets = {"scores": f"{location}/{publication.data}", "keys": f"{location}/{self._keys}"}
+        self._schemas: dict[str, T.StructType] = {}
+
+    def write(self, scores: DataFrame) -> DataFrame:
+        """Add scores; returns `scores`.
+
+        Raises
+        ------
+        AuditError
+            If the files have other columns or types than were written.
+        """
+        # The files of a partition are as many as there were groups: each task writes what it scored.
+        self._append("scores", scores)
+        wanted = {field.name: field.dataType.simpleString() for field in scores.schema}
+        if self._publication.partitions():
+            found = self._session.read.parquet(self._targets["scores"]).schema
+            types = {field.name: field.dataType.simpleString() for field in found}
+            if types | {self._partition: wanted[self._partition]} != wanted:
+                raise AuditError(f"the staged files have the columns {types}, expected {wanted}")
+        return self.scores()
+
+    def write_keys(self, keys: DataFrame) -> DataFrame:
+        """Add keys; returns `keys`."""
+        self._append("keys", keys)
+        return self.keys()
+
+    def scores(self) -> DataFrame:
+        """All scores that are staged, as read from their files."""
+        return self._read("scores")
+
+    def keys(self) -> DataFrame:
+        """All keys that are staged, as read from their files."""
+        return self._read("keys")
+
+    def _append(self, kind: str, rows: DataFrame) -> None:
+        rows.write.mode("append").partitionBy(self._partition).parquet(self._targets[kind])
+        self._schemas.setdefault(kind, rows.schema)
+
+    def _read(self, kind: str) -> DataFrame:
+        return self._session.read.schema(self._schemas[kind]).parquet(self._targets[kind])
+
+    def complete(self, *, expected: str | None = None) -> None:
+        """Put the keys beside the scores.
+
+        Parameters
+        ----------
+        expected : str, optional
+            A partition that is replaced even if no row falls into it.
+        """
+        for name in self._fs.list(self._keys):
+            if "=" in name:
+                self._fs.rename(f"{self._keys}/{name}", f"{self._publication.data}/{name}/{KEYS}")
+        if expected is not None:
+            self._fs.make_folder(f"{self._publication.data}/{expected}")
+
+    def n_bytes(self) -> int:
+        """Size of the staged files, keys left out."""
+        folders = [f"{self._publication.data}/{name}" for name in self._publication.partitions()]
+        files = (pair for folder in folders for pair in self._fs.list(folder).items())
+        return sum(size or 0 for name, size in files if not name.startswith((".", "_")))
