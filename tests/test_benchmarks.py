@@ -282,10 +282,10 @@ def test_a_case_that_fails_says_so_and_leaves_nothing(measurements: Runs, tmp_pa
     assert set(measurements.directory.iterdir()) == before
 
 
-def test_the_forms_of_the_job_are_measured(reviews: Path, tmp_path: Path) -> None:
+def test_the_forms_of_the_job_are_measured(measurements: Runs, tmp_path: Path) -> None:
     prepare_reviews(tmp_path, data=None, n_reviews=REVIEWS)
     command = [sys.executable, "-m", "benchmarks.spark_forms", "--quick", "--reviews", str(REVIEWS), "--cores", "1"]
-    command += ["--groups", "2", "--model", str(reviews.parent / "model"), "--directory", str(tmp_path)]
+    command += ["--groups", "2", "--model", str(measurements.model), "--directory", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     results = json.loads((tmp_path / "spark_forms.json").read_text())
     assert set(results["against_grouped"]) < set(results["seconds"])
