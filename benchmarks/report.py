@@ -78,31 +78,39 @@ def plot(results: dict[str, Any], path: Path) -> None:
     os.environ.setdefault("MPLBACKEND", "svg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5), layout="constrained")
     contestants = results.get("comparison", {}).get("contestants", {})
-    speeds = {name: Spread(**row["reviews_per_second"]) for name, row in reversed(contestants.items())}
-    if speeds:
-        middle = [speed.median for speed in speeds.values()]
-        errors = [
-            [speed.median - speed.low for speed in speeds.values()],
-            [speed.high - speed.median for speed in speeds.values()],
-        ]
-        colours = [
-            "tab:blue" if "padding_waste" in contestants[name] or "score job" in name else "tab:grey" for name in speeds
-        ]
-        left.barh(list(speeds), middle, xerr=errors, color=colours)
-        left.set(xlabel=f"reviews/s, {results['machine']['cores']} cores", xscale="log")
-    for cores in sorted({row["cores"] for row in results.get("scaling", [])}):
-        rows = [row for row in results["scaling"] if row["cores"] == cores]
-        sizes = [row["rows"] for row in rows]
-        for kind, style in (("job", "o-"), ("bare", "x--")):
-            seconds = [row[f"{kind}_seconds"]["median"] for row in rows]
-            right.plot(sizes, seconds, style, label=f"{'score job' if kind == 'job' else kind}, cores: {cores}")
-    if right.lines:
-        right.set(xlabel="reviews", ylabel="seconds, start-up aside", xscale="log", yscale="log")
-        right.legend()
+    scaling = results.get("scaling", [])
+    parts = [part for part, there in ((_plot_speeds, contestants), (_plot_scaling, scaling)) if there]
+    figure, axes = pyplot.subplots(1, len(parts), figsize=(6.5 * len(parts), 5), layout="constrained", squeeze=False)
+    for part, axis in zip(parts, axes[0]):
+        part(axis, results)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _plot_speeds(axis: Any, results: dict[str, Any]) -> None:
+    contestants = results["comparison"]["contestants"]
+    speeds = {name: Spread(**row["reviews_per_second"]) for name, row in reversed(contestants.items())}
+    middle = [speed.median for speed in speeds.values()]
+    errors = [
+        [speed.median - speed.low for speed in speeds.values()],
+        [speed.high - speed.median for speed in speeds.values()],
+    ]
+    ours = [bool("padding_waste" in contestants[name] or "score job" in name) for name in speeds]
+    bars = axis.barh(list(speeds), middle, xerr=errors, color=["tab:blue" if own else "tab:grey" for own in ours])
+    axis.bar_label(bars, fmt="{:,.0f}", padding=4)
+    axis.set(xlabel=f"reviews/s, {results['machine']['cores']} cores", xlim=(0, 1.3 * max(middle)))
+
+
+def _plot_scaling(axis: Any, results: dict[str, Any]) -> None:
+    for cores in sorted({row["cores"] for row in results["scaling"]}):
+        rows = [row for row in results["scaling"] if row["cores"] == cores]
+        for kind, style in (("job", "o-"), ("bare", "x--")):
+            label = f"{'score job' if kind == 'job' else kind}, cores: {cores}"
+            seconds = [row[f"{kind}_seconds"]["median"] for row in rows]
+            axis.plot([row["rows"] for row in rows], seconds, style, label=label)
+    axis.set(xlabel="reviews", ylabel="seconds, start-up aside", xscale="log", yscale="log")
+    axis.legend()
 
 
 def _processor() -> str:
