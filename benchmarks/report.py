@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,17 +74,16 @@ def scaling_table(scaling: list[dict[str, Any]]) -> str:
 
 def plot(results: dict[str, Any], path: Path) -> None:
     """Speeds of the contestants, and time over rows."""
-    os.environ.setdefault("MPLBACKEND", "svg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and asks for a display
 
     contestants = results.get("comparison", {}).get("contestants", {})
     scaling = results.get("scaling", [])
     parts = [part for part, there in ((_plot_speeds, contestants), (_plot_scaling, scaling)) if there]
-    figure, axes = pyplot.subplots(1, len(parts), figsize=(6.5 * len(parts), 5), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(6.5 * len(parts), 5), layout="constrained")
+    axes = figure.subplots(1, len(parts), squeeze=False)
     for part, axis in zip(parts, axes[0]):
         part(axis, results)
     figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
 
 
 def _plot_speeds(axis: Any, results: dict[str, Any]) -> None:

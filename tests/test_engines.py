@@ -323,7 +323,7 @@ def resident_bytes() -> int:
         "from sentiment_core.artifact import bundled_model_path, load_model\n"
         "from sentiment_core.scoring import Scorer\n"
         "found = Scorer(load_model(bundled_model_path())).score_texts(['good'])\n"
-        "assert found.sentiment[0] == 'positive'\n",
+        "assert found.status.tolist() == ['ok']\n",
         "from jobs import cli\nassert cli.main(['predict', 'good']) == 0\n",
         "import pandas\n"
         "from jobs.executor import score_group\n"
