@@ -16,7 +16,9 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from jobs.audit import ScoreAudit
+from jobs.drift import validation_histogram
 from jobs.review_source import ReviewSource
+from jobs.schema import CONTRACT_VERSION
 from sentiment_core.artifact import Model
 
 __all__ = ["Timings", "describe_run", "name_run", "results"]
@@ -64,6 +66,7 @@ def describe_run(
     """The part of the report that is known before the first row is scored."""
     settings = ("engine", "precision", "device", "max_failed_ratio", "only_new")
     return {
+        "contract_version": CONTRACT_VERSION,
         "run_id": run_id,
         "run_date": str(run_date),
         "input": {
@@ -75,7 +78,11 @@ def describe_run(
             "text_digest": source.text_digest.as_dict(),
         },
         "output": {"path": options.output, "partition_by": source.columns.partition, "kept": source.columns.kept},
-        "model": {"sha256": model.sha256, "metrics": model.metrics.get("validation", {})},
+        "model": {
+            "sha256": model.sha256,
+            "metrics": model.metrics.get("validation", {}),
+            "validation_histogram": validation_histogram(model.metrics),
+        },
         "settings": {name: getattr(options, name) for name in settings},
         "versions": _versions(*_PACKAGES),
         "spark": {

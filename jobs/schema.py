@@ -19,6 +19,7 @@ from pyspark.sql import types as T
 from sentiment_core.errors import InputError
 
 __all__ = [
+    "CONTRACT_VERSION",
     "GROUP",
     "SCORE_FIELDS",
     "TEXT",
@@ -31,6 +32,8 @@ __all__ = [
     "row_hash",
 ]
 
+# Of the scores table; its run reports name it. Raised when a column is renamed, retyped or means another thing.
+CONTRACT_VERSION = 1
 # Names on the way to the worker; the kept columns are numbered there, since Spark's grouping cannot name some.
 TEXT = "text"
 GROUP = "group"

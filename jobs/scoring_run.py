@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -29,9 +28,16 @@ from jobs.reading import data_files, refusing_unreadable
 from jobs.review_source import ReviewSource
 from jobs.run_report import Timings, describe_run, name_run, results
 from jobs.schema import ScoreColumns
-from jobs.staging import Staging, open_output, refuse_other_partitioning, refuse_overlap, table_folders
+from jobs.staging import (
+    Staging,
+    open_output,
+    refuse_other_partitioning,
+    refuse_overlap,
+    saying_what_failed,
+    table_folders,
+)
 from sentiment_core.artifact import Model
-from sentiment_core.errors import AuditError, EnvironmentFault, SentimentError
+from sentiment_core.errors import AuditError, EnvironmentFault
 
 __all__ = ["run_once"]
 
@@ -102,7 +108,7 @@ def run_once(
             report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
         return report | {"status": "dry-run", "seconds": timings.seconds}
     with (
-        _saying_what_failed(options.output),
+        saying_what_failed(options.output),
         OutputLock(fs, Owner.this_process(run_id)).held() as lock,
         Publication(fs, run_id=run_id, lock=lock) as publication,
         ExitStack() as cleanup,
@@ -228,17 +234,6 @@ class _Run:
                 keys = without(keys, self.columns, ids=ids)
                 audit_keys(staging.write_keys(keys), expected=source.text_digest + digest_keys(keys))
             return kept.count
-
-
-@contextmanager
-def _saying_what_failed(output: str) -> Iterator[None]:
-    """Errors of the output's file system in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise SentimentError(
-            f"{output}: cannot be written ({error}); check permissions and space. The next run clears up"
-        ) from error
 
 
 def _published(fs: FileSystem, run_id: str) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,16 @@ from jobs.hadoop_file_system import HadoopFileSystem
 from jobs.incremental import KEYS
 from jobs.publish import Publication
 from jobs.reading import hadoop_path
-from sentiment_core.errors import AuditError, UsageError
+from sentiment_core.errors import AuditError, SentimentError, UsageError
 
-__all__ = ["Staging", "open_output", "refuse_other_partitioning", "refuse_overlap", "table_folders"]
+__all__ = [
+    "Staging",
+    "open_output",
+    "refuse_other_partitioning",
+    "refuse_overlap",
+    "saying_what_failed",
+    "table_folders",
+]
 
 
 def open_output(session: SparkSession, output: str) -> tuple[FileSystem, str]:
@@ -61,6 +69,22 @@ def refuse_other_partitioning(session: SparkSession, fs: FileSystem, *, output: 
                 f"--output {output} holds {name}, but this run partitions by {partition!r}; name another directory "
                 "or use the same --partition-by"
             )
+
+
+@contextmanager
+def saying_what_failed(output: str) -> Iterator[None]:
+    """Errors of the output's file system in one sentence.
+
+    Raises
+    ------
+    SentimentError
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SentimentError(
+            f"{output}: cannot be written ({error}); check permissions and space. The next run clears up"
+        ) from error
 
 
 def table_folders(frame: DataFrame) -> set[str]:

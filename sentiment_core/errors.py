@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "AuditError",
     "EnvironmentFault",
+    "GateError",
     "InputError",
     "LockLostError",
     "ModelError",
@@ -53,6 +54,12 @@ class AuditError(SentimentError):
     """Rows were lost, duplicated or changed, or too many failed; nothing is published."""
 
     exit_code = 4
+
+
+class GateError(SentimentError):
+    """A quality or drift gate is closed; nothing is published."""
+
+    exit_code = 5
 
 
 class EnvironmentFault(SentimentError):  # noqa: N818, EnvironmentError is a builtin

@@ -19,7 +19,10 @@ from sentiment_core.text import TextPipeline, TextSettings, build_vocabulary
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.sql.shuffle.partitions=2 pyspark-shell")
+        # Java's second compiler would take longer than it saves.
+        java = "--driver-java-options -XX:TieredStopAtLevel=1"
+        settings = f"--master local[2] --conf spark.sql.shuffle.partitions=2 {java}"
+        patch.setenv("PYSPARK_SUBMIT_ARGS", f"{settings} pyspark-shell")
         patch.chdir(tmp_path_factory.mktemp("spark"))
         session = spark_session("tests")
         session.sparkContext.setLogLevel("OFF")

@@ -1,0 +1,145 @@
+"""What a refresh of the marts has to do: which days, from which folders of the scores, and which run reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from jobs.mart_schemas import MARTS_VERSION
+from jobs.mart_state import MartState
+from jobs.run_reports import RunReports
+from jobs.score_days import Folder, ScoreDays
+from sentiment_core.errors import InputError
+
+__all__ = ["MartPlan", "plan_refresh"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MartPlan:
+    """What a refresh does.
+
+    Attributes
+    ----------
+    days : frozenset of date
+        Whose rows are counted anew.
+    folders : tuple of str
+        Of the scores table: those that hold these days.
+    reports : tuple of dict
+        All run reports of ``report_months``.
+    report_months : frozenset of str
+    all_models : bool
+        A validation histogram has changed, so that every day of ``model_daily`` is compared anew.
+    state : MartState
+        Of the marts afterwards.
+    run_id : str
+        Names the refresh by what it reads.
+    """
+
+    days: frozenset[date]
+    folders: tuple[str, ...]
+    reports: tuple[dict[str, Any], ...]
+    report_months: frozenset[str]
+    all_models: bool
+    state: MartState
+    run_id: str
+
+
+def plan_refresh(
+    scores: ScoreDays,
+    reports: RunReports,
+    *,
+    before: MartState,
+    core_hour_price: float | None,
+    validation: Mapping[str, Sequence[int]],
+    dates: Sequence[date] | None = None,
+) -> MartPlan:
+    """Compare the scores table and its reports with what the marts were made of.
+
+    Parameters
+    ----------
+    scores, reports
+        As they are now.
+    before : MartState
+        Of the marts; an empty one asks for everything.
+    core_hour_price : float or None
+    validation : mapping
+        Validation histograms that the run reports lack, by the model's SHA-256.
+    dates : sequence of date, optional
+        Refresh these days; by default, all days of folders that are new, changed or gone.
+
+    Raises
+    ------
+    InputError
+        If the scores cannot be read, or a date has no rows.
+    """
+    changed = {name for name, digest in scores.files.items() if _digest_of(before, name) != digest}
+    named = scores.folders_of(dates) if dates else None
+    facts = scores.inspect(changed if named is None else changed & named)
+    known = {name: folder for name, folder in before.folders.items() if name in scores.files} | facts
+    if dates:
+        days = set(dates)
+        _require_rows(days, known)
+    else:
+        replaced = [folder for name, folder in before.folders.items() if name in facts or name not in known]
+        days = {day for folder in (*facts.values(), *replaced) for day in folder.days}
+    renewed = {name for name, text in reports.files.items() if before.reports.get(name) != text}
+    months = {name[:7] for name in renewed | (before.reports.keys() - reports.files.keys())}
+    if core_hour_price != before.core_hour_price:
+        months |= {name[:7] for name in reports.files}
+    read = reports.read(name for name in reports.files if name[:7] in months)
+    histograms = dict(before.validation) | _histograms(read) | dict(validation)
+    state = replace(
+        before,
+        core_hour_price=core_hour_price,
+        folders=_folders_after(before.folders, facts, present=scores.files, days=days),
+        reports=reports.files,
+        validation=histograms,
+    )
+    decisive = [sorted(map(str, days)), scores.files, reports.files, dict(before.settings), MARTS_VERSION]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+    return MartPlan(
+        days=frozenset(days),
+        folders=tuple(sorted(name for name, folder in known.items() if days.intersection(folder.days))),
+        reports=tuple(read),
+        report_months=frozenset(months),
+        all_models=histograms != before.validation,
+        state=state,
+        run_id=f"{max(days) if days else 'unchanged'}-{digest}",
+    )
+
+
+def _digest_of(state: MartState, name: str) -> str | None:
+    return state.folders[name].files if name in state.folders else None
+
+
+def _require_rows(dates: Iterable[date], known: Mapping[str, Folder]) -> None:
+    held = {day for folder in known.values() for day in folder.days}
+    absent = sorted(set(dates) - held)
+    if absent:
+        there = f"the scores hold {min(held)} to {max(held)}" if held else "the scores hold no row with a date"
+        raise InputError(f"--date {absent[0]}: no rows for that date; {there}")
+
+
+def _histograms(reports: Iterable[Mapping[str, Any]]) -> dict[str, Sequence[int]]:
+    models = (report["model"] for report in reports)
+    return {model["sha256"]: model["validation_histogram"] for model in models if model.get("validation_histogram")}
+
+
+def _folders_after(
+    before: Mapping[str, Folder], facts: Mapping[str, Folder], *, present: Iterable[str], days: set[date]
+) -> dict[str, Folder]:
+    """What is known of folders after a refresh; one of which only some days were refreshed is found changed again."""
+    after = {}
+    for name in sorted(before.keys() | facts.keys()):
+        old, new = before.get(name), facts.get(name)
+        touched = {day for folder in (old, new) if folder is not None for day in folder.days}
+        if new is not None:
+            # Of a part, the marts may hold old and new days; no file has the digest "".
+            after[name] = new if touched <= days else replace(new, files="", days=tuple(sorted(touched)))
+        elif name in present or not touched <= days:
+            after[name] = before[name]
+    return after

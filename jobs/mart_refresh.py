@@ -1,0 +1,121 @@
+"""Compute and stage the marts of a plan: new counts of some days, old counts of the others from the marts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.mart_plan import MartPlan
+from jobs.mart_schemas import mart_schema, no_rows, shaped
+from jobs.mart_tables import MartTables
+from jobs.model_marts import model_daily
+from jobs.run_reports import run_history
+from jobs.score_counts import MODEL_COUNTS, PRODUCT_COUNTS, model_counts, product_counts
+from jobs.score_days import ScoreDays
+from jobs.score_marts import TREND_DAYS, WEEK, sentiment_daily, sentiment_product
+
+__all__ = ["refresh_marts"]
+
+
+def refresh_marts(
+    session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
+) -> list[dict[str, Any]]:
+    """Stage what a plan asks for.
+
+    Parameters
+    ----------
+    session : SparkSession
+    scores : ScoreDays
+    plan : MartPlan
+    tables : MartTables
+        Gets the staged months; the caller publishes them.
+    rebuild : bool
+        Take no counts from the published marts, and drop their other months.
+
+    Returns
+    -------
+    list of dict
+        Rows of ``model_daily``: the last day and the week before it.
+    """
+    schema = mart_schema("run_history")
+    price = plan.state.core_hour_price
+    months = set(plan.report_months) | (tables.months("run_history") if rebuild else set())
+    if months:
+        history = run_history(session, plan.reports, core_hour_price=price)
+        rows = shaped(history, schema) if history is not None else no_rows(session, schema)
+        tables.stage("run_history", rows, months=months)
+    if plan.days:
+        _stage_products(session, scores, plan, tables, rebuild=rebuild)
+    return _stage_models(session, scores, plan, tables, rebuild=rebuild)
+
+
+def _stage_products(
+    session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
+) -> None:
+    rows = scores.read_days(plan.folders, plan.days) if plan.folders else None
+    counted, published = _months(plan.days), tables.months("sentiment_daily")
+    months = published | counted if rebuild else _reached(plan.days, TREND_DAYS - 1) & (published | counted)
+    product_type = rows.schema["product"].dataType if rows is not None else scores.product_type()
+    schema = mart_schema("sentiment_daily", product_type=product_type)
+    counts = [product_counts(rows)] if rows is not None else []
+    if not rebuild:
+        counts.append(_other_days(tables.read("sentiment_daily", _with_previous(months), schema=schema), plan.days))
+    daily = sentiment_daily(_union(counts, PRODUCT_COUNTS)).where(F.col("month").isin(*sorted(months)))
+    staged = tables.stage("sentiment_daily", shaped(daily, schema), months=months)
+    schema = mart_schema("sentiment_product", product_type=product_type)
+    months = published | counted if rebuild else counted
+    products = sentiment_product(staged.where(F.col("month").isin(*sorted(months))).select(*PRODUCT_COUNTS))
+    tables.stage("sentiment_product", shaped(products, schema), months=months)
+
+
+def _stage_models(
+    session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
+) -> list[dict[str, Any]]:
+    schema = mart_schema("model_daily")
+    published = tables.months("model_daily")
+    months = (published if rebuild or plan.all_models else _reached(plan.days, WEEK) & published) | _months(plan.days)
+    latest = tables.read("model_daily", _with_previous(sorted(published)[-1:]), schema=schema)
+    if months:
+        counts = [model_counts(scores.read_days(plan.folders, plan.days))] if plan.folders else []
+        if not rebuild:
+            counts.append(_other_days(tables.read("model_daily", _with_previous(months), schema=schema), plan.days))
+        daily = model_daily(_union(counts, MODEL_COUNTS), validation=plan.state.validation)
+        staged = tables.stage(
+            "model_daily", shaped(daily.where(F.col("month").isin(*sorted(months))), schema), months=months
+        )
+        kept = latest.where(~F.col("month").isin(*sorted(months)))
+        latest = staged if rebuild else kept.unionByName(staged)
+    last = latest.agg(F.max("day")).collect()[0][0]
+    if last is None:
+        return []
+    return [row.asDict() for row in latest.where(F.col("day") >= F.lit(last - timedelta(WEEK))).collect()]
+
+
+def _other_days(published: DataFrame, days: Iterable[date]) -> DataFrame:
+    return published.where(~F.col("day").isin(*sorted(days)))
+
+
+def _union(counts: list[DataFrame], names: Iterable[str]) -> DataFrame:
+    first, *others = (frame.select(*names) for frame in counts)
+    for other in others:
+        first = first.unionByName(other)
+    return first
+
+
+def _months(days: Iterable[date]) -> set[str]:
+    return {f"{day:%Y-%m}" for day in days}
+
+
+def _reached(days: Iterable[date], later: int) -> set[str]:
+    """Months of these days and of those whose windows hold them."""
+    return {month for day in days for month in _months((day, day + timedelta(later)))}
+
+
+def _with_previous(months: Iterable[str]) -> set[str]:
+    """With the month before each, in which their windows begin."""
+    days = [date.fromisoformat(f"{month}-01") for month in months]
+    return _months(days) | _months(day - timedelta(1) for day in days)

@@ -1,0 +1,235 @@
+"""The marts' columns, types and comments: the contract of what dashboards read, as code.
+
+`docs/marts.md` repeats it for people and `queries/tables.sql` for a Hive metastore; the tests compare them.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+__all__ = ["MARTS", "MARTS_VERSION", "MONTH", "create_table", "mart_schema", "no_rows", "shaped"]
+
+_SKETCH = T.StructType([T.StructField("bin", T.IntegerType()), T.StructField("reviews", T.LongType())])
+_TYPES: dict[str, T.DataType] = {
+    kind.simpleString(): kind
+    for kind in (
+        *(T.StringType(), T.DateType(), T.LongType(), T.DoubleType(), T.DecimalType(28, 9)),
+        *(T.ArrayType(T.LongType()), T.ArrayType(_SKETCH)),
+    )
+}
+# Raised when a column is renamed, retyped or computed otherwise; marts of another version are made anew.
+MARTS_VERSION = 1
+# All marts are partitioned by it: one folder and few files a month, whatever the number of days.
+MONTH = ("month", "string", "Month of the row, like 2026-11; the partition")
+
+_COUNTS = (
+    ("reviews", "bigint", "Rows of the scores table"),
+    ("scored", "bigint", "Of these with a probability: score_status ok or truncated"),
+    ("empty", "bigint", "Reviews without a text or a token; without a probability"),
+    ("failed", "bigint", "Reviews that could not be scored; without a probability"),
+    ("truncated", "bigint", "Scored on the first part of a text that is longer than the model reads"),
+    ("negative", "bigint", "Scored reviews labelled negative"),
+    ("neutral", "bigint", "Scored reviews labelled neutral: between the model's cut-offs"),
+    ("positive", "bigint", "Scored reviews labelled positive"),
+)
+_SHARES = (
+    ("positive_share", "double", "positive / scored"),
+    ("positive_share_low", "double", "Lower end of its Wilson 95 % interval"),
+    ("positive_share_high", "double", "Upper end of its Wilson 95 % interval"),
+    ("mean_probability", "double", "Mean positive_probability of the scored reviews"),
+    (
+        "expected_share",
+        "double",
+        "Share of truly positive reviews that the calibrated probabilities expect: their mean, so no cut-off matters",
+    ),
+    (
+        "expected_share_low",
+        "double",
+        "Lower end of its 95 % interval: what the probabilities leave open",
+    ),
+    ("expected_share_high", "double", "Upper end of its 95 % interval"),
+    ("probability_p10", "double", "10th percentile of positive_probability, within 0.0005"),
+    ("probability_p50", "double", "Median of positive_probability, within 0.0005"),
+    ("probability_p90", "double", "90th percentile of positive_probability, within 0.0005"),
+)
+_SUMS = (
+    ("probability_sum", "decimal(28,9)", "Sum of positive_probability, each rounded to 9 digits; sums merge"),
+    ("variance_sum", "decimal(28,9)", "Sum of positive_probability * (1 - positive_probability); sums merge"),
+    (
+        "probability_sketch",
+        "array<struct<bin:int,reviews:bigint>>",
+        "Reviews by step of 0.001 of positive_probability, sorted, without empty steps; sketches merge by adding",
+    ),
+)
+_PRODUCT = (
+    "product",
+    "product",
+    "The product column of the scores table, in its own type; rows without one count as the product NULL",
+)
+
+
+def _window(days: int) -> tuple[tuple[str, str, str], ...]:
+    return (
+        (f"scored_{days}d", "bigint", f"Scored reviews of the product in the {days} days that end on day"),
+        (f"positive_share_{days}d", "double", "Their positive share"),
+        (f"positive_share_{days}d_low", "double", "Lower end of its Wilson 95 % interval"),
+        (f"positive_share_{days}d_high", "double", "Upper end of its Wilson 95 % interval"),
+        (
+            f"trend_{days}d",
+            "double",
+            "Slope of the positive share in them, per day, least squares over the reviews; NULL if all are of one day",
+        ),
+        (f"trend_{days}d_p", "double", "Two-sided p that there is no slope (Cochran-Armitage)"),
+    )
+
+
+_COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "sentiment_daily": (
+        _PRODUCT,
+        ("day", "date", "The date column of the scores table; a timestamp's day in UTC"),
+        *_COUNTS,
+        *_SHARES,
+        *_window(7),
+        *_window(28),
+        (
+            "change_7d",
+            "double",
+            "positive_share_7d less that of the 7 days before; NULL if a week has no scored review",
+        ),
+        ("change_7d_low", "double", "Lower end of its 95 % interval (Newcombe)"),
+        ("change_7d_high", "double", "Upper end of its 95 % interval (Newcombe)"),
+        (
+            "change_7d_p",
+            "double",
+            "Two-sided p that the weeks do not differ (score test); correct it for many products",
+        ),
+        *_SUMS,
+    ),
+    "sentiment_product": (
+        _PRODUCT,
+        ("first_day", "date", "First day of the month with a review"),
+        ("last_day", "date", "Last day of the month with a review"),
+        ("days", "bigint", "Days of the month with a review"),
+        *_COUNTS,
+        *_SHARES,
+        *_SUMS,
+    ),
+    "model_daily": (
+        ("model_sha256", "string", "The model that scored the reviews"),
+        ("day", "date", "The date column of the scores table; a timestamp's day in UTC"),
+        *_COUNTS,
+        ("positive_share", "double", "positive / scored"),
+        ("mean_probability", "double", "Mean positive_probability of the scored reviews"),
+        (
+            "probability_sum",
+            "decimal(28,9)",
+            "Sum of positive_probability, each rounded to 9 digits; sums merge",
+        ),
+        (
+            "score_histogram",
+            "array<bigint>",
+            "Scored reviews in 15 steps of equal width of positive_probability, those of the model's calibration table",
+        ),
+        ("tokens", "bigint", "Tokens of all reviews before clipping"),
+        ("tokens_ok", "bigint", "Tokens of the reviews with score_status ok, of which every token was scored"),
+        ("unknown_ok", "bigint", "Of tokens_ok those outside the model's vocabulary"),
+        ("unknown_rate", "double", "unknown_ok / tokens_ok"),
+        ("truncated_share", "double", "truncated / scored"),
+        ("tokens_p10", "double", "10th percentile of the scored reviews' tokens before clipping, within 1 %"),
+        ("tokens_p50", "double", "Median of the scored reviews' tokens before clipping, within 1 %"),
+        ("tokens_p90", "double", "90th percentile of the scored reviews' tokens before clipping, within 1 %"),
+        (
+            "tokens_sketch",
+            "array<struct<bin:int,reviews:bigint>>",
+            "Scored reviews by step of tokens (step b ends at 1.02 to the power b), sorted; sketches merge by adding",
+        ),
+        ("validation_scored", "bigint", "Reviews in the model's validation histogram; NULL if it is not known"),
+        (
+            "psi_validation",
+            "double",
+            "Population stability index of score_histogram against the model's validation reviews",
+        ),
+        ("week_scored", "bigint", "Reviews that the same model scored in the 7 days before day"),
+        ("psi_week", "double", "Population stability index of score_histogram against these; NULL if there are none"),
+    ),
+    "run_history": (
+        ("run_id", "string", "The scoring run, as in the scores table"),
+        ("run_date", "date", "The run's date argument"),
+        ("model_sha256", "string", "The model that scored"),
+        ("engine", "string", "Engine option of the run"),
+        ("precision", "string", "Precision option of the run"),
+        ("devices", "string", "Devices that scored, separated by commas"),
+        ("version", "string", "Version of the package that scored"),
+        ("reviews", "bigint", "Rows of the input, all in the output"),
+        ("scored", "bigint", "Of these with a probability"),
+        ("empty", "bigint", "Reviews without a text or a token"),
+        ("failed", "bigint", "Reviews that could not be scored"),
+        ("truncated", "bigint", "Reviews scored on the first part of their text"),
+        ("positive", "bigint", "Reviews labelled positive"),
+        ("tokens", "bigint", "Tokens before clipping"),
+        ("unknown_tokens", "bigint", "Tokens outside the vocabulary, of those scored"),
+        ("score_seconds", "double", "Seconds of scoring and staging"),
+        ("total_seconds", "double", "Seconds of all timed stages, start of Spark included"),
+        ("reviews_per_second", "double", "reviews / score_seconds"),
+        ("tokens_per_second", "double", "tokens / score_seconds"),
+        ("cores", "bigint", "Cores that the run was given"),
+        ("core_hours", "double", "cores * total_seconds / 3600"),
+        ("cost", "double", "core_hours * the price given with --core-hour-price; NULL without"),
+        ("cost_per_million", "double", "Cost of a million reviews at that rate"),
+        ("output_bytes", "bigint", "Size of the Parquet files that the run published"),
+    ),
+}
+MARTS = tuple(_COLUMNS)
+_COMMENTS = {
+    "sentiment_daily": "One row a product and day with reviews: sentiment, its trend, its change in a week",
+    "sentiment_product": "One row a product and month with reviews: sentiment",
+    "model_daily": "One row a model and day with reviews: scores, lengths, unknown words, and drift",
+    "run_history": "One row a scoring run: rows, seconds, speed, cost",
+}
+
+
+def mart_schema(mart: str, *, product_type: T.DataType | None = None) -> T.StructType:
+    """Columns of a mart with their comments, the month last.
+
+    Parameters
+    ----------
+    mart : str
+        One of `MARTS`.
+    product_type : DataType, optional
+        Of the product column; string by default.
+    """
+    schema = T.StructType()
+    for name, kind, comment in (*_COLUMNS[mart], MONTH):
+        product = (product_type or T.StringType()) if kind == "product" else None
+        schema.add(name, product or _TYPES[kind], metadata={"comment": comment})
+    return schema
+
+
+def shaped(frame: DataFrame, schema: T.StructType) -> DataFrame:
+    """The columns of a mart in their order, with their types and comments; others are dropped."""
+    return frame.select(
+        *(F.col(field.name).cast(field.dataType).alias(field.name, metadata=field.metadata) for field in schema)
+    )
+
+
+def no_rows(session: SparkSession, schema: T.StructType) -> DataFrame:
+    """A mart without rows."""
+    return shaped(session.range(0).select(*(F.lit(None).alias(name) for name in schema.names)), schema)
+
+
+def create_table(mart: str) -> str:
+    """``CREATE TABLE`` of a mart with its comments in Spark SQL; ``${marts}`` stands for the path."""
+    columns = ",\n".join(
+        f"  {field.name} {field.dataType.simpleString()} COMMENT {_quoted(field.metadata['comment'])}"
+        for field in mart_schema(mart)
+    )
+    return (
+        f"CREATE TABLE IF NOT EXISTS {mart} (\n{columns}\n)\n"
+        f"USING parquet\nPARTITIONED BY (month)\nCOMMENT {_quoted(_COMMENTS[mart])}\nLOCATION '${{marts}}/{mart}';\n"
+    )
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '\\"') + '"'

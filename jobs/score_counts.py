@@ -1,0 +1,98 @@
+"""From scores to counts: DataFrame -> DataFrame, native Spark SQL only.
+
+Counts reduce the scores of some days to one row a product and day, or a model and day. They are part of the marts, and
+whatever else a mart holds follows from them, so the scores of a day are read once. All sums are of whole numbers, so
+the result does not depend on the order of the rows.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.sketches import collect_sketch, length_bin, probability_bin, step_of
+
+__all__ = ["COUNTED", "HISTOGRAM_BINS", "MODEL_COUNTS", "PRODUCT_COUNTS", "model_counts", "month_of", "product_counts"]
+
+# Those of `sentiment_core.evaluation.calibration_table`, which holds the model's validation histogram.
+HISTOGRAM_BINS = 15
+
+COUNTED = ("reviews", "scored", "empty", "failed", "truncated", "negative", "neutral", "positive")
+# The columns of the marts from which the others follow.
+PRODUCT_COUNTS = ("product", "day", *COUNTED, "probability_sum", "variance_sum", "probability_sketch")
+MODEL_COUNTS = (
+    *("model_sha256", "day", *COUNTED, "probability_sum", "score_histogram"),
+    *("tokens", "tokens_ok", "unknown_ok", "tokens_sketch"),
+)
+
+
+def product_counts(scores: DataFrame) -> DataFrame:
+    """Counts of each product and day.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        The score columns of the contract, and ``product`` and ``day``.
+    """
+    probability = F.col("positive_probability")
+    by_bin = scores.groupBy("product", "day", probability_bin(probability).alias("bin")).agg(
+        *_status_counts(), _nano_sum(probability, "nano"), _nano_sum(probability * (1 - probability), "nano_variance")
+    )
+    return by_bin.groupBy("product", "day").agg(
+        *(F.sum(name).alias(name) for name in COUNTED),
+        _from_nano(F.sum("nano")).alias("probability_sum"),
+        _from_nano(F.sum("nano_variance")).alias("variance_sum"),
+        collect_sketch(F.col("bin"), F.col("scored")).alias("probability_sketch"),
+    )
+
+
+def model_counts(scores: DataFrame) -> DataFrame:
+    """Counts of each model and day, of the same frame as `product_counts`."""
+    probability, n_tokens, ok = F.col("positive_probability"), F.col("n_tokens"), F.col("score_status") == "ok"
+    step = step_of(probability, HISTOGRAM_BINS)
+    steps = [f"step_{index}" for index in range(HISTOGRAM_BINS)]
+    token_counts = ("tokens", "tokens_ok", "unknown_ok")
+    length = F.when(_is_scored() & (n_tokens > 0), length_bin(n_tokens))
+    by_length = scores.groupBy("model_sha256", "day", length.alias("bin")).agg(
+        *_status_counts(),
+        _nano_sum(probability, "nano"),
+        *(F.count_if(step == index).alias(name) for index, name in enumerate(steps)),
+        *(
+            F.coalesce(F.sum(tokens), F.lit(0)).alias(name)
+            for name, tokens in zip(token_counts, (n_tokens, F.when(ok, n_tokens), F.when(ok, F.col("n_unknown"))))
+        ),
+    )
+    return by_length.groupBy("model_sha256", "day").agg(
+        *(F.sum(name).alias(name) for name in (*COUNTED, *token_counts)),
+        _from_nano(F.sum("nano")).alias("probability_sum"),
+        F.array(*(F.sum(name) for name in steps)).alias("score_histogram"),
+        collect_sketch(F.col("bin"), F.col("scored")).alias("tokens_sketch"),
+    )
+
+
+def month_of(day: Column) -> Column:
+    """Month of a date, like ``2026-11``: the marts' partition."""
+    return F.date_format(day, "yyyy-MM")
+
+
+def _is_scored() -> Column:
+    return F.col("score_status").isin("ok", "truncated")
+
+
+def _status_counts() -> list[Column]:
+    status, label = F.col("score_status"), F.col("sentiment")
+    counts = {"reviews": F.count(F.lit(1)), "scored": F.count_if(_is_scored())}
+    counts |= {name: F.count_if(status == name) for name in ("empty", "failed", "truncated")}
+    counts |= {name: F.count_if(_is_scored() & (label == name)) for name in ("negative", "neutral", "positive")}
+    return [counts[name].alias(name) for name in COUNTED]
+
+
+def _nano_sum(value: Column, name: str) -> Column:
+    """Sum in whole billionths: exact, so that it is the same in any order."""
+    return F.coalesce(F.sum(F.when(_is_scored(), F.round(value * 10**9).cast("bigint"))), F.lit(0)).alias(name)
+
+
+def _from_nano(total: Column) -> Column:
+    return (total.cast("decimal(19,0)") * F.lit(Decimal("0.000000001"))).cast("decimal(28,9)")

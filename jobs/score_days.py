@@ -1,0 +1,247 @@
+"""A scores table seen as days: which folders hold which days, what changed since the last time, and reading some days.
+
+A folder is the unit of change, since publishing replaces whole partitions. The days of a folder are remembered, so that
+a day is read from the folders that hold it and from no other, however the table is partitioned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.reading import hadoop_path, refusing_unreadable
+from jobs.schema import SCORE_FIELDS, column
+from sentiment_core.errors import InputError
+
+__all__ = ["Folder", "ScoreDays"]
+
+_DATE_TYPES = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
+_PRODUCT_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
+_SCORED, _UNSCORED = ("ok", "truncated"), ("empty", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """What a folder of the scores table holds.
+
+    Attributes
+    ----------
+    files : str
+        Digest of its files' names, sizes and times; differs when one was replaced.
+    days : tuple of date
+    rows, undated : int
+        Undated rows have no date and are in no mart.
+    """
+
+    files: str
+    days: tuple[date, ...]
+    rows: int
+    undated: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"files": self.files, "days": list(map(str, self.days)), "rows": self.rows, "undated": self.undated}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Folder:
+        """Of JSON."""
+        return cls(**{**value, "days": tuple(map(date.fromisoformat, value["days"]))})
+
+
+class ScoreDays:
+    """The scores table.
+
+    Parameters
+    ----------
+    session : SparkSession
+    path : str
+        Directory of the table or one Parquet file, any Hadoop URI.
+    product_column, date_column : str
+
+    Raises
+    ------
+    InputError
+        If there is no Parquet file.
+    """
+
+    def __init__(self, session: SparkSession, path: str, *, product_column: str, date_column: str) -> None:
+        self._session = session
+        self._path = path
+        self._product_column = product_column
+        self._date_column = date_column
+        self._fs, self._root = hadoop_path(session, path)
+        if not self._fs.exists(self._root):
+            raise InputError(f"{path}: no such path; check --scores")
+        # As the files lie now: what changes while they are read is found changed the next time.
+        self.files = self._list_files()
+        if not self.files:
+            raise InputError(f"{path}: no Parquet file there; name the output of `sentiment score`")
+
+    def folders_of(self, days: Iterable[date]) -> set[str] | None:
+        """Folders named after these days; None if the table is not partitioned by the date column alone."""
+        names = {f"{self._date_column}={day}" for day in days}
+        dated = all(name.startswith(f"{self._date_column}=") and "/" not in name for name in self.files)
+        return {name for name in self.files if name in names} if dated else None
+
+    def inspect(self, folders: Iterable[str]) -> dict[str, Folder]:
+        """Read what marts need to know of these folders, and refuse rows that no mart could count.
+
+        Raises
+        ------
+        InputError
+            If a column is missing or of another type, or values break the contract.
+        """
+        wanted = sorted(folders)
+        if not wanted:
+            return {}
+        frame = self._read(wanted)
+        self._check_columns(frame.schema)
+        day, source = self._day(frame.schema), column(self._date_column)
+        status, probability = F.col("score_status"), F.col("positive_probability")
+        sound = F.when(status.isin(*_SCORED), probability.between(0, 1) & F.col("sentiment").isNotNull())
+        sound = sound.otherwise(status.isin(*_UNSCORED) & probability.isNull())
+        rows = frame.groupBy(F.regexp_replace("_metadata.file_path", "/[^/]*$", "").alias("folder")).agg(
+            F.collect_set(day).alias("days"),
+            F.count(F.lit(1)).alias("rows"),
+            F.count_if(source.isNull()).alias("undated"),
+            F.count_if(source.isNotNull() & day.isNull()).alias("no_date"),
+            F.count(column(self._product_column)).alias("with_product"),
+            F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
+        )
+        with refusing_unreadable(self._path):
+            found = {self._relative(row["folder"]): row for row in rows.collect()}
+        for name, row in found.items():
+            self._check_rows(name or self._path, row)
+        # A folder whose files have no row is in no result.
+        empty: dict[str, Any] = {"days": [], "rows": 0, "undated": 0}
+        facts = {name: found.get(name, empty) for name in wanted}
+        return {
+            name: Folder(
+                files=self.files[name], days=tuple(sorted(row["days"])), rows=row["rows"], undated=row["undated"]
+            )
+            for name, row in facts.items()
+        }
+
+    def read_days(self, folders: Iterable[str], days: Iterable[date]) -> DataFrame:
+        """The score columns, ``product`` and ``day`` of the rows of some days, read from these folders."""
+        frame = self._read(sorted(folders))
+        dated = frame.select(
+            column(self._product_column).alias("product"),
+            self._day(frame.schema).alias("day"),
+            *(column(name) for name in SCORE_FIELDS.names if name != "run_date"),
+        )
+        return dated.where(F.col("day").isin(*sorted(days)))
+
+    def product_type(self) -> T.DataType:
+        """Of the product column, in any folder."""
+        return self._read(sorted(self.files)[-1:]).schema[self._product_column].dataType
+
+    def scored_twice(self, folders: Iterable[str], days: Iterable[date], *, id_column: str) -> int:
+        """Reviews of some days that more than one run scored, so that they would count twice."""
+        frame = self._read(sorted(folders))
+        if id_column not in frame.columns:
+            return 0
+        run = F.xxhash64("run_id")
+        ids = frame.where(self._day(frame.schema).isin(*sorted(days)) & column(id_column).isNotNull())
+        runs = ids.groupBy(F.xxhash64(column(id_column))).agg(F.min(run).alias("one"), F.max(run).alias("other"))
+        with refusing_unreadable(self._path):
+            return runs.where("one <> other").count()
+
+    def _read(self, folders: list[str]) -> DataFrame:
+        paths = [f"{self._root.toString()}/{name}" if name else self._root.toString() for name in folders]
+        reader = self._session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false")
+        if self._fs.getFileStatus(self._root).isDirectory():
+            reader = reader.option("basePath", self._root.toString())
+        with refusing_unreadable(self._path):
+            return reader.parquet(*paths)
+
+    def _day(self, schema: T.StructType) -> Column:
+        """The date of a row; NULL where the column holds no date."""
+        kind = schema[self._date_column].dataType
+        source = column(self._date_column)
+        # Spark reads 2026-11 as the first of November.
+        text = F.when(source.cast("string").rlike(r"^\d{4}-\d\d-\d\d"), source).try_cast("date")
+        return text if isinstance(kind, T.StringType) else source.cast("date")
+
+    def _check_columns(self, schema: T.StructType) -> None:
+        for field in SCORE_FIELDS:
+            if field.name not in schema.names:
+                raise InputError(
+                    f"{self._path}: the column {field.name!r} is missing; that is no scores table, or one of another "
+                    "version: score again with this one"
+                )
+            kind = schema[field.name].dataType
+            # The value of a partition comes back as a string, and of these columns only the date can be one.
+            if kind != field.dataType and (field.name, kind) != ("run_date", T.StringType()):
+                raise InputError(
+                    f"{self._path}: the column {field.name!r} has the type {kind.simpleString()}, expected "
+                    f"{field.dataType.simpleString()}; the table is of another version: score again with this one"
+                )
+        for name, option, kinds in (
+            (self._product_column, "--product-column", _PRODUCT_TYPES),
+            (self._date_column, "--date-column", _DATE_TYPES),
+        ):
+            if name not in schema.names:
+                raise InputError(
+                    f"{self._path}: the column {name!r} is missing, the table has: {', '.join(schema.names)}; name one "
+                    f"with {option}, or score with --keep-columns {name}"
+                )
+            if not isinstance(schema[name].dataType, kinds):
+                raise InputError(
+                    f"{self._path}: the column {name!r} has the type {schema[name].dataType.simpleString()}; name "
+                    f"another with {option}"
+                )
+
+    def _check_rows(self, name: str, row: Any) -> None:
+        if row["no_date"]:
+            raise InputError(
+                f"{name}: {row['no_date']:,} rows have a {self._date_column!r} that is no date like 2026-11-23; name "
+                "another column with --date-column"
+            )
+        if row["unsound"]:
+            raise InputError(
+                f"{name}: {row['unsound']:,} rows have a status, probability or label that this version does not "
+                "write; score again with this one"
+            )
+        if row["rows"] and not row["with_product"]:
+            raise InputError(
+                f"{name}: no row has a {self._product_column!r}; score it again with --keep-columns "
+                f"{self._product_column}"
+            )
+
+    def _list_files(self) -> dict[str, str]:
+        """Digest of the files of each folder, by its path below the table; the table's own folder is ``""``."""
+        if self._fs.getFileStatus(self._root).isFile():
+            status = self._fs.getFileStatus(self._root)
+            return {"": _digest([(status.getLen(), status.getModificationTime())])}
+        found: dict[str, list[tuple[Any, ...]]] = {}
+        listing = self._fs.listFiles(self._root, True)
+        while listing.hasNext():
+            status = listing.next()
+            folder, _, name = self._below(status.getPath().toUri().getPath()).rpartition("/")
+            hidden = re.search(r"(^|/)[_.]", f"{folder}/{name}" if folder else name)
+            if not hidden and name.endswith(".parquet"):
+                found.setdefault(folder, []).append((name, status.getLen(), status.getModificationTime()))
+        return {folder: _digest(files) for folder, files in sorted(found.items())}
+
+    def _relative(self, folder_uri: str) -> str:
+        """Path below the table of a folder as Spark names it: escaped, with its scheme."""
+        if self._fs.getFileStatus(self._root).isFile():
+            return ""
+        jvm: Any = self._session._jvm
+        return self._below(jvm.java.net.URI(folder_uri).getPath())
+
+    def _below(self, path: str) -> str:
+        return path.removeprefix(self._root.toUri().getPath()).strip("/")
+
+
+def _digest(files: list[tuple[Any, ...]]) -> str:
+    return hashlib.sha256(repr(sorted(files)).encode()).hexdigest()[:16]

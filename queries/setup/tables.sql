@@ -1,0 +1,161 @@
+-- The marts and the scores as tables of a metastore, for Spark SQL:
+--   spark-sql -d marts=/path/to/marts -d scores=/path/to/scores -f queries/setup/tables.sql
+-- A new month becomes a new folder: repeat the last five lines after each refresh that begins one (it does no harm).
+-- The type of product is that of the scores' product column; string here.
+
+CREATE TABLE IF NOT EXISTS sentiment_daily (
+  product string COMMENT "The product column of the scores table, in its own type; rows without one count as the product NULL",
+  day date COMMENT "The date column of the scores table; a timestamp's day in UTC",
+  reviews bigint COMMENT "Rows of the scores table",
+  scored bigint COMMENT "Of these with a probability: score_status ok or truncated",
+  empty bigint COMMENT "Reviews without a text or a token; without a probability",
+  failed bigint COMMENT "Reviews that could not be scored; without a probability",
+  truncated bigint COMMENT "Scored on the first part of a text that is longer than the model reads",
+  negative bigint COMMENT "Scored reviews labelled negative",
+  neutral bigint COMMENT "Scored reviews labelled neutral: between the model's cut-offs",
+  positive bigint COMMENT "Scored reviews labelled positive",
+  positive_share double COMMENT "positive / scored",
+  positive_share_low double COMMENT "Lower end of its Wilson 95 % interval",
+  positive_share_high double COMMENT "Upper end of its Wilson 95 % interval",
+  mean_probability double COMMENT "Mean positive_probability of the scored reviews",
+  expected_share double COMMENT "Share of truly positive reviews that the calibrated probabilities expect: their mean, so no cut-off matters",
+  expected_share_low double COMMENT "Lower end of its 95 % interval: what the probabilities leave open",
+  expected_share_high double COMMENT "Upper end of its 95 % interval",
+  probability_p10 double COMMENT "10th percentile of positive_probability, within 0.0005",
+  probability_p50 double COMMENT "Median of positive_probability, within 0.0005",
+  probability_p90 double COMMENT "90th percentile of positive_probability, within 0.0005",
+  scored_7d bigint COMMENT "Scored reviews of the product in the 7 days that end on day",
+  positive_share_7d double COMMENT "Their positive share",
+  positive_share_7d_low double COMMENT "Lower end of its Wilson 95 % interval",
+  positive_share_7d_high double COMMENT "Upper end of its Wilson 95 % interval",
+  trend_7d double COMMENT "Slope of the positive share in them, per day, least squares over the reviews; NULL if all are of one day",
+  trend_7d_p double COMMENT "Two-sided p that there is no slope (Cochran-Armitage)",
+  scored_28d bigint COMMENT "Scored reviews of the product in the 28 days that end on day",
+  positive_share_28d double COMMENT "Their positive share",
+  positive_share_28d_low double COMMENT "Lower end of its Wilson 95 % interval",
+  positive_share_28d_high double COMMENT "Upper end of its Wilson 95 % interval",
+  trend_28d double COMMENT "Slope of the positive share in them, per day, least squares over the reviews; NULL if all are of one day",
+  trend_28d_p double COMMENT "Two-sided p that there is no slope (Cochran-Armitage)",
+  change_7d double COMMENT "positive_share_7d less that of the 7 days before; NULL if a week has no scored review",
+  change_7d_low double COMMENT "Lower end of its 95 % interval (Newcombe)",
+  change_7d_high double COMMENT "Upper end of its 95 % interval (Newcombe)",
+  change_7d_p double COMMENT "Two-sided p that the weeks do not differ (score test); correct it for many products",
+  probability_sum decimal(28,9) COMMENT "Sum of positive_probability, each rounded to 9 digits; sums merge",
+  variance_sum decimal(28,9) COMMENT "Sum of positive_probability * (1 - positive_probability); sums merge",
+  probability_sketch array<struct<bin:int,reviews:bigint>> COMMENT "Reviews by step of 0.001 of positive_probability, sorted, without empty steps; sketches merge by adding",
+  month string COMMENT "Month of the row, like 2026-11; the partition"
+)
+USING parquet
+PARTITIONED BY (month)
+COMMENT "One row a product and day with reviews: sentiment, its trend, its change in a week"
+LOCATION '${marts}/sentiment_daily';
+
+CREATE TABLE IF NOT EXISTS sentiment_product (
+  product string COMMENT "The product column of the scores table, in its own type; rows without one count as the product NULL",
+  first_day date COMMENT "First day of the month with a review",
+  last_day date COMMENT "Last day of the month with a review",
+  days bigint COMMENT "Days of the month with a review",
+  reviews bigint COMMENT "Rows of the scores table",
+  scored bigint COMMENT "Of these with a probability: score_status ok or truncated",
+  empty bigint COMMENT "Reviews without a text or a token; without a probability",
+  failed bigint COMMENT "Reviews that could not be scored; without a probability",
+  truncated bigint COMMENT "Scored on the first part of a text that is longer than the model reads",
+  negative bigint COMMENT "Scored reviews labelled negative",
+  neutral bigint COMMENT "Scored reviews labelled neutral: between the model's cut-offs",
+  positive bigint COMMENT "Scored reviews labelled positive",
+  positive_share double COMMENT "positive / scored",
+  positive_share_low double COMMENT "Lower end of its Wilson 95 % interval",
+  positive_share_high double COMMENT "Upper end of its Wilson 95 % interval",
+  mean_probability double COMMENT "Mean positive_probability of the scored reviews",
+  expected_share double COMMENT "Share of truly positive reviews that the calibrated probabilities expect: their mean, so no cut-off matters",
+  expected_share_low double COMMENT "Lower end of its 95 % interval: what the probabilities leave open",
+  expected_share_high double COMMENT "Upper end of its 95 % interval",
+  probability_p10 double COMMENT "10th percentile of positive_probability, within 0.0005",
+  probability_p50 double COMMENT "Median of positive_probability, within 0.0005",
+  probability_p90 double COMMENT "90th percentile of positive_probability, within 0.0005",
+  probability_sum decimal(28,9) COMMENT "Sum of positive_probability, each rounded to 9 digits; sums merge",
+  variance_sum decimal(28,9) COMMENT "Sum of positive_probability * (1 - positive_probability); sums merge",
+  probability_sketch array<struct<bin:int,reviews:bigint>> COMMENT "Reviews by step of 0.001 of positive_probability, sorted, without empty steps; sketches merge by adding",
+  month string COMMENT "Month of the row, like 2026-11; the partition"
+)
+USING parquet
+PARTITIONED BY (month)
+COMMENT "One row a product and month with reviews: sentiment"
+LOCATION '${marts}/sentiment_product';
+
+CREATE TABLE IF NOT EXISTS model_daily (
+  model_sha256 string COMMENT "The model that scored the reviews",
+  day date COMMENT "The date column of the scores table; a timestamp's day in UTC",
+  reviews bigint COMMENT "Rows of the scores table",
+  scored bigint COMMENT "Of these with a probability: score_status ok or truncated",
+  empty bigint COMMENT "Reviews without a text or a token; without a probability",
+  failed bigint COMMENT "Reviews that could not be scored; without a probability",
+  truncated bigint COMMENT "Scored on the first part of a text that is longer than the model reads",
+  negative bigint COMMENT "Scored reviews labelled negative",
+  neutral bigint COMMENT "Scored reviews labelled neutral: between the model's cut-offs",
+  positive bigint COMMENT "Scored reviews labelled positive",
+  positive_share double COMMENT "positive / scored",
+  mean_probability double COMMENT "Mean positive_probability of the scored reviews",
+  probability_sum decimal(28,9) COMMENT "Sum of positive_probability, each rounded to 9 digits; sums merge",
+  score_histogram array<bigint> COMMENT "Scored reviews in 15 steps of equal width of positive_probability, those of the model's calibration table",
+  tokens bigint COMMENT "Tokens of all reviews before clipping",
+  tokens_ok bigint COMMENT "Tokens of the reviews with score_status ok, of which every token was scored",
+  unknown_ok bigint COMMENT "Of tokens_ok those outside the model's vocabulary",
+  unknown_rate double COMMENT "unknown_ok / tokens_ok",
+  truncated_share double COMMENT "truncated / scored",
+  tokens_p10 double COMMENT "10th percentile of the scored reviews' tokens before clipping, within 1 %",
+  tokens_p50 double COMMENT "Median of the scored reviews' tokens before clipping, within 1 %",
+  tokens_p90 double COMMENT "90th percentile of the scored reviews' tokens before clipping, within 1 %",
+  tokens_sketch array<struct<bin:int,reviews:bigint>> COMMENT "Scored reviews by step of tokens (step b ends at 1.02 to the power b), sorted; sketches merge by adding",
+  validation_scored bigint COMMENT "Reviews in the model's validation histogram; NULL if it is not known",
+  psi_validation double COMMENT "Population stability index of score_histogram against the model's validation reviews",
+  week_scored bigint COMMENT "Reviews that the same model scored in the 7 days before day",
+  psi_week double COMMENT "Population stability index of score_histogram against these; NULL if there are none",
+  month string COMMENT "Month of the row, like 2026-11; the partition"
+)
+USING parquet
+PARTITIONED BY (month)
+COMMENT "One row a model and day with reviews: scores, lengths, unknown words, and drift"
+LOCATION '${marts}/model_daily';
+
+CREATE TABLE IF NOT EXISTS run_history (
+  run_id string COMMENT "The scoring run, as in the scores table",
+  run_date date COMMENT "The run's date argument",
+  model_sha256 string COMMENT "The model that scored",
+  engine string COMMENT "Engine option of the run",
+  precision string COMMENT "Precision option of the run",
+  devices string COMMENT "Devices that scored, separated by commas",
+  version string COMMENT "Version of the package that scored",
+  reviews bigint COMMENT "Rows of the input, all in the output",
+  scored bigint COMMENT "Of these with a probability",
+  empty bigint COMMENT "Reviews without a text or a token",
+  failed bigint COMMENT "Reviews that could not be scored",
+  truncated bigint COMMENT "Reviews scored on the first part of their text",
+  positive bigint COMMENT "Reviews labelled positive",
+  tokens bigint COMMENT "Tokens before clipping",
+  unknown_tokens bigint COMMENT "Tokens outside the vocabulary, of those scored",
+  score_seconds double COMMENT "Seconds of scoring and staging",
+  total_seconds double COMMENT "Seconds of all timed stages, start of Spark included",
+  reviews_per_second double COMMENT "reviews / score_seconds",
+  tokens_per_second double COMMENT "tokens / score_seconds",
+  cores bigint COMMENT "Cores that the run was given",
+  core_hours double COMMENT "cores * total_seconds / 3600",
+  cost double COMMENT "core_hours * the price given with --core-hour-price; NULL without",
+  cost_per_million double COMMENT "Cost of a million reviews at that rate",
+  output_bytes bigint COMMENT "Size of the Parquet files that the run published",
+  month string COMMENT "Month of the row, like 2026-11; the partition"
+)
+USING parquet
+PARTITIONED BY (month)
+COMMENT "One row a scoring run: rows, seconds, speed, cost"
+LOCATION '${marts}/run_history';
+
+CREATE TABLE IF NOT EXISTS scores
+USING parquet
+LOCATION '${scores}';
+
+MSCK REPAIR TABLE sentiment_daily;
+MSCK REPAIR TABLE sentiment_product;
+MSCK REPAIR TABLE model_daily;
+MSCK REPAIR TABLE run_history;
+MSCK REPAIR TABLE scores;

@@ -1,0 +1,18 @@
+-- On which days did a product get far more reviews than it used to? A campaign, a fault in the news, or bought reviews.
+-- Against the mean of the 28 days before (days without reviews count as 0), as a multiple of a Poisson deviation.
+WITH volumes AS (
+  SELECT
+    product,
+    day,
+    reviews,
+    coalesce(sum(reviews) OVER before, 0) / 28e0 AS usual
+  FROM sentiment_daily
+  WINDOW before AS (
+    PARTITION BY product ORDER BY day RANGE BETWEEN INTERVAL '28' DAY PRECEDING AND INTERVAL '1' DAY PRECEDING
+  )
+)
+SELECT product, day, reviews, usual, (reviews - usual) / sqrt(usual) AS deviations
+FROM volumes
+WHERE usual >= 0.25 AND reviews >= 5 AND reviews > usual + 3 * sqrt(usual)
+ORDER BY deviations DESC, product NULLS FIRST, day
+LIMIT 50;
