@@ -86,6 +86,7 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
         stub,
         reviews_per_second_a_core=options.reviews / own["seconds"],
         worker_bytes=job["peak_memory_bytes"],
+        output_bytes_a_row=job["output_bytes"] / options.reviews,  # the stub's scores are all alike
     )
     cluster = {"executors": options.executors, "executor_cores": options.executor_cores}
     results = {
@@ -141,7 +142,7 @@ def calibrate(runs: Runs, options: argparse.Namespace) -> ScaleModel:
     scoring = bare["seconds"] / more_rows
     bytes_a_group = max(0.0, (grouped["driver_heap_bytes"] - few["driver_heap_bytes"]) / groups)
     return ScaleModel(
-        start_seconds=few["stages"]["load_model"] + few["stages"]["start_spark"],
+        start_seconds=few["start_seconds"],
         job_seconds=max(0.0, few["seconds"] - few_rows * a_row - few["groups"] * a_group),
         core_seconds_a_row=max(0.0, a_row * cores - scoring),
         reviews_per_second_a_core=1 / scoring,
@@ -162,7 +163,7 @@ def check(model: ScaleModel, runs: Runs, options: argparse.Namespace) -> list[di
         reviews = prepare_reviews(options.directory, data=options.data, n_reviews=rows)
         result = runs.measure(COLD_JOB, reviews, cores=options.cores)
         assert result is not None
-        measured = result["seconds"] + result["stages"]["load_model"] + result["stages"]["start_spark"]
+        measured = result["seconds"] + result["start_seconds"]
         predicted = model.predict(rows, executors=1, executor_cores=options.cores).seconds
         error = predicted / measured - 1
         found.append(
