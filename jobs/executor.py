@@ -10,9 +10,11 @@ import hashlib
 import os
 import resource
 import socket
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,12 +28,12 @@ from pyspark.core.broadcast import Broadcast
 from jobs.devices import task_device
 from jobs.schema import GROUP, TEXT
 from sentiment_core.artifact import Model, bundled_model_path, load_model
-from sentiment_core.errors import ModelError, NonFiniteError
-from sentiment_core.scoring import Scorer
+from sentiment_core.errors import AuditError, ModelError
+from sentiment_core.scoring import Scorer, Scores
 
-__all__ = ["GroupScorer", "WorkerStatistics", "score_batch", "score_columns", "score_group"]
+__all__ = ["GroupScorer", "WorkerStatistics", "append_scores", "score_columns", "score_group"]
 
-_SCORERS: dict[tuple[str, ...], Scorer] = {}
+_SCORERS: dict[tuple[str | bool, ...], Scorer] = {}
 
 
 class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
@@ -46,9 +48,10 @@ class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
     ) -> dict[str, Any]:
         """Merge the reports of both, by worker."""
         for worker, report in value2.items():
-            known = value1.setdefault(worker, dict(report, rows=0, tokens=0, groups=0, seconds=0.0))
+            known = value1.setdefault(worker, dict(report, rows=0, tokens=0, groups=0, seconds=0.0, failures={}))
             for name in ("rows", "tokens", "groups", "seconds"):
                 known[name] += report[name]
+            known["failures"] = dict(Counter(known["failures"]) + Counter(report["failures"]))
             for name in ("engines", "devices", "gpu_addresses"):
                 known[name] = sorted({*known[name], *report[name]})
             known["peak_memory_bytes"] = max(known["peak_memory_bytes"], report["peak_memory_bytes"])
@@ -67,6 +70,8 @@ class GroupScorer:
         Finds a model that this worker has already loaded.
     engine, precision, device : str
         As in the ``score`` command; device is ``auto``, ``cpu`` or ``gpu``.
+    most_failed : int
+        Rows that may fail in the whole run.
     statistics : Accumulator
         Takes the worker's report.
     """
@@ -76,20 +81,36 @@ class GroupScorer:
     engine: str
     precision: str
     device: str
+    most_failed: int = sys.maxsize
     statistics: Accumulator[dict[str, Any]] | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Score one group, batch by batch."""
+        """Score one group, batch by batch.
+
+        Raises
+        ------
+        AuditError
+            If more rows of the group fail than may fail in the run, which then need not go on.
+        """
         scorer, addresses = self._scorer()
         report: dict[str, Any] = {"rows": 0, "tokens": 0, "groups": 1, "seconds": 0.0}
+        failures: Counter[str] = Counter()
         for batch in batches:
             started = time.perf_counter()
-            scored = score_batch(scorer, batch)
+            scores = scorer.score_texts(batch[TEXT], mark_failed=True)
+            failures.update(scores.failures())
+            if failures.total() > self.most_failed:
+                raise AuditError(
+                    f"more than {self.most_failed:,} rows failed {dict(failures)}, which is more than "
+                    "--max-failed-ratio allows; nothing was published"
+                )
+            scored = append_scores(batch, scores)
             report["seconds"] += time.perf_counter() - started
             report["rows"] += scored.num_rows
             report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
             yield scored
         if self.statistics is not None:
+            report["failures"] = dict(failures)
             report["engines"] = [scorer.engine.name]
             report["devices"] = [scorer.engine.device]
             report["gpu_addresses"] = list(addresses)
@@ -112,8 +133,8 @@ class GroupScorer:
         return scorer, addresses
 
 
-def score_batch(scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Replace the text and the group of an Arrow batch by scores.
+def append_scores(batch: pa.RecordBatch, scores: Scores) -> pa.RecordBatch:
+    """Replace the text and the group of an Arrow batch by its scores.
 
     Every other column passes as the Arrow array that it is, bit for bit.
 
@@ -122,9 +143,9 @@ def score_batch(scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
     RecordBatch
         The other columns, then `jobs.schema.WORKER_FIELDS`.
     """
-    scored = score_columns(scorer, batch[TEXT])
+    columns = score_columns(scores)
     kept = [name for name in batch.schema.names if name not in (TEXT, GROUP)]
-    return pa.RecordBatch.from_arrays([*(batch[name] for name in kept), *scored.values()], names=[*kept, *scored])
+    return pa.RecordBatch.from_arrays([*(batch[name] for name in kept), *columns.values()], names=[*kept, *columns])
 
 
 def score_group(
@@ -162,45 +183,35 @@ def score_group(
         precision=precision,
         device=task_device(device, engine=engine, precision=precision)[0],
     )
-    scored = score_columns(scorer, pa.array(group[text_column], pa.large_string(), from_pandas=True))
+    texts = pa.array(group[text_column], pa.large_string(), from_pandas=True)
+    scored = score_columns(scorer.score_texts(texts, mark_failed=True))
     return group.drop(columns=text_column).assign(
         **{name: array.to_pandas().to_numpy() for name, array in scored.items()}
     )
 
 
-def score_columns(scorer: Scorer, texts: pa.Array) -> dict[str, pa.Array]:
-    """Scores of texts as the columns `jobs.schema.WORKER_FIELDS`, in that order.
-
-    Texts on which the engine fails get the status ``failed`` and no probability; the others are scored.
-    """
-    failed: tuple[int, ...] = ()
-    try:
-        scores = scorer.score_texts(texts)
-    except NonFiniteError as error:
-        failed = error.positions
-        healthy = np.ones(len(texts), dtype=bool)
-        healthy[list(failed)] = False
-        scores = scorer.score_texts(pc.if_else(pa.array(healthy), texts, None))
-        lengths = scorer.model.text.encode(texts).n_tokens
-        scores = replace(scores, n_tokens=lengths)
-    status = scores.status
-    status[list(failed)] = "failed"
+def score_columns(scores: Scores) -> dict[str, pa.Array]:
+    """Scores as the columns `jobs.schema.WORKER_FIELDS`, in that order."""
     probability = scores.positive_probability
     return {
         "positive_probability": pa.array(probability, mask=np.isnan(probability)),
         "sentiment": pa.array(scores.sentiment, pa.string()),
-        "score_status": pa.array(status, pa.string()),
+        "score_status": pa.array(scores.status, pa.string()),
         "n_tokens": pa.array(scores.n_tokens),
         "n_unknown": pa.array(scores.n_unknown),
     }
 
 
 def _cached_scorer(name: str, load: Callable[[], Model], *, engine: str, precision: str, device: str) -> Scorer:
-    """The worker's scorer of this model, loaded once."""
-    key = (name, engine, precision, device)
+    """The worker's scorer of this model, loaded once.
+
+    A task that is tried again may have ended its worker, so then the engine is loaded into a process of its own.
+    """
+    context = TaskContext.get()
+    isolated = context is not None and context.attemptNumber() > 0
+    key = (name, engine, precision, device, isolated)
     if key not in _SCORERS:
         model = load()
-        context = TaskContext.get()
         _SCORERS.clear()  # one model at a time is in use; an older one would only hold memory
         _SCORERS[key] = Scorer(
             model,
@@ -208,5 +219,6 @@ def _cached_scorer(name: str, load: Callable[[], Model], *, engine: str, precisi
             precision=precision,
             device=device,
             threads=context.cpus() if context is not None else None,
+            isolated=isolated,
         )
     return _SCORERS[key]

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -108,6 +109,7 @@ def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> di
             "reviews_per_second": rows / max(seconds, 1e-9),
             "tokens_per_second": audit.tokens / max(seconds, 1e-9),
         },
+        "failures": dict(sum((Counter(worker["failures"]) for worker in workers.values()), Counter())),
         "engines": sorted({engine for worker in workers.values() for engine in worker["engines"]}),
         "devices": sorted({device for worker in workers.values() for device in worker["devices"]}),
         "workers": workers,

@@ -182,6 +182,7 @@ class _Run:
             engine=self.options.engine,
             precision=self.options.precision,
             device=self.options.device,
+            most_failed=int(self.options.max_failed_ratio * source.digest.count),
             statistics=statistics,
         )
         run_columns = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from py4j.protocol import Py4JError
@@ -41,7 +42,10 @@ DEFAULTS = {
     # A worker's memory follows its batches; 4,000 reviews still share most of their words.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4000",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
+    # A task is tried again when its worker or executor died; `jobs.executor` relies on it.
+    "spark.task.maxFailures": "4",
     # A Python worker that hangs says where, and is killed.
+    "spark.python.worker.tracebackDumpIntervalSeconds": "600",
     "spark.python.worker.faulthandler.enabled": "true",
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
@@ -76,8 +80,15 @@ def spark_session(app_name: str) -> SparkSession:
                 conf.set(name, value)
             else:
                 conf.setIfMissing(name, value)
+        conf.set("spark.master", _retrying(conf.get("spark.master") or "", conf.get("spark.task.maxFailures") or ""))
         return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise EnvironmentFault(
             f"Spark did not start ({str(error).splitlines()[0]}); check --master, and Java with `sentiment doctor`"
         ) from error
+
+
+def _retrying(master: str, max_failures: str) -> str:
+    """On this machine Spark tries a task once, whatever the setting says, unless the master's name says otherwise."""
+    local = re.fullmatch(r"local(?:\[(\d+|\*)\])?", master)
+    return f"local[{local[1] or 1},{max_failures}]" if local else master

@@ -17,12 +17,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from reference import reference_probability
 
-from jobs import cli, executor
+from jobs import cli
 from jobs.executor import score_group
 from jobs.schema import SCORE_FIELDS, WORKER_FIELDS
 from sentiment_core.artifact import Model
-from sentiment_core.errors import NonFiniteError
-from sentiment_core.scoring import Scorer, Scores
 
 Score = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -484,25 +482,3 @@ def test_score_group_gives_the_jobs_numbers_in_user_code(
     for row in rows:
         wanted = expected[row["review_id"]]
         assert row["positive_probability"] == (None if wanted is None else pytest.approx(wanted, abs=1e-6))
-
-
-def test_rows_on_which_the_engine_fails_are_marked_and_the_others_scored(model: Model, monkeypatch: Any) -> None:
-    scorer = Scorer(model)
-    healthy = scorer.score_texts(["good", "bad", "fine"])
-    original = scorer.score_texts
-
-    def poisoned(texts: Any) -> Scores:
-        if "bad" in texts.to_pylist():
-            raise NonFiniteError((1,))
-        return original(texts)
-
-    monkeypatch.setattr(scorer, "score_texts", poisoned)
-    columns = executor.score_columns(scorer, pa.array(["good", "bad", "fine"]))
-    assert columns["score_status"].to_pylist() == ["ok", "failed", "ok"]
-    assert columns["positive_probability"].to_pylist() == [
-        pytest.approx(healthy.positive_probability[0], abs=1e-6),
-        None,
-        pytest.approx(healthy.positive_probability[2], abs=1e-6),
-    ]
-    assert columns["sentiment"].to_pylist()[1] is None
-    assert columns["n_tokens"].to_pylist() == [1, 1, 1]
