@@ -15,7 +15,7 @@ from jobs.run_reports import RunReports
 from jobs.score_days import Folder, ScoreDays
 from sentiment_core.errors import InputError
 
-__all__ = ["MartPlan", "plan_refresh"]
+__all__ = ["MartPlan", "months_of", "plan_refresh"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class MartPlan:
         Whose rows are counted anew.
     folders : tuple of str
         Of the scores table: those that hold these days.
+    driver_folders : tuple of str
+        Those with drivers that hold any day of the same months.
     reports : tuple of dict
         All run reports of ``report_months``.
     report_months : frozenset of str
@@ -41,6 +43,7 @@ class MartPlan:
 
     days: frozenset[date]
     folders: tuple[str, ...]
+    driver_folders: tuple[str, ...]
     reports: tuple[dict[str, Any], ...]
     report_months: frozenset[str]
     all_models: bool
@@ -87,10 +90,10 @@ def plan_refresh(
         replaced = [folder for name, folder in before.folders.items() if name in facts or name not in known]
         days = {day for folder in (*facts.values(), *replaced) for day in folder.days}
     renewed = {name for name, text in reports.files.items() if before.reports.get(name) != text}
-    months = {name[:7] for name in renewed | (before.reports.keys() - reports.files.keys())}
+    report_months = {name[:7] for name in renewed | (before.reports.keys() - reports.files.keys())}
     if core_hour_price != before.core_hour_price:
-        months |= {name[:7] for name in reports.files}
-    read = reports.read(name for name in reports.files if name[:7] in months)
+        report_months |= {name[:7] for name in reports.files}
+    read = reports.read(name for name in reports.files if name[:7] in report_months)
     histograms = dict(before.validation) | _histograms(read) | dict(validation)
     state = replace(
         before,
@@ -100,16 +103,25 @@ def plan_refresh(
         validation=histograms,
     )
     decisive = [sorted(map(str, days)), scores.files, reports.files, dict(before.settings), MARTS_VERSION]
+    months = months_of(days)
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
     return MartPlan(
         days=frozenset(days),
         folders=tuple(sorted(name for name, folder in known.items() if days.intersection(folder.days))),
+        driver_folders=tuple(
+            sorted(name for name, folder in known.items() if folder.with_drivers and months & months_of(folder.days))
+        ),
         reports=tuple(read),
-        report_months=frozenset(months),
+        report_months=frozenset(report_months),
         all_models=histograms != before.validation,
         state=state,
         run_id=f"{max(days) if days else 'unchanged'}-{digest}",
     )
+
+
+def months_of(days: Iterable[date]) -> set[str]:
+    """Months of some days, as the marts name them."""
+    return {f"{day:%Y-%m}" for day in days}
 
 
 def _digest_of(state: MartState, name: str) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.mart_plan import MartPlan
+from jobs.driver_mart import sentiment_drivers
+from jobs.mart_plan import MartPlan, months_of
 from jobs.mart_schemas import mart_schema, no_rows, shaped
 from jobs.mart_tables import MartTables
 from jobs.model_marts import model_daily
@@ -50,6 +51,7 @@ def refresh_marts(
         tables.stage("run_history", rows, months=months)
     if plan.days:
         _stage_products(session, scores, plan, tables, rebuild=rebuild)
+        _stage_drivers(session, scores, plan, tables, rebuild=rebuild)
     return _stage_models(session, scores, plan, tables, rebuild=rebuild)
 
 
@@ -57,7 +59,7 @@ def _stage_products(
     session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
 ) -> None:
     rows = scores.read_days(plan.folders, plan.days) if plan.folders else None
-    counted, published = _months(plan.days), tables.months("sentiment_daily")
+    counted, published = months_of(plan.days), tables.months("sentiment_daily")
     months = published | counted if rebuild else _reached(plan.days, TREND_DAYS - 1) & (published | counted)
     product_type = rows.schema["product"].dataType if rows is not None else scores.product_type()
     schema = mart_schema("sentiment_daily", product_type=product_type)
@@ -72,12 +74,27 @@ def _stage_products(
     tables.stage("sentiment_product", shaped(products, schema), months=months)
 
 
+def _stage_drivers(
+    session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
+) -> None:
+    """Months at a time: terms that are not among the strongest of a day can be among those of the month."""
+    published = tables.months("sentiment_drivers")
+    months = months_of(plan.days) | (published if rebuild else set())
+    if plan.driver_folders:
+        rows = scores.read_drivers(plan.driver_folders, months)
+        schema = mart_schema("sentiment_drivers", product_type=rows.schema["product"].dataType)
+        tables.stage("sentiment_drivers", shaped(sentiment_drivers(rows), schema), months=months)
+    elif published & months:
+        schema = mart_schema("sentiment_drivers", product_type=scores.product_type())
+        tables.stage("sentiment_drivers", no_rows(session, schema), months=months)
+
+
 def _stage_models(
     session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
 ) -> list[dict[str, Any]]:
     schema = mart_schema("model_daily")
     published = tables.months("model_daily")
-    months = (published if rebuild or plan.all_models else _reached(plan.days, WEEK) & published) | _months(plan.days)
+    months = (published if rebuild or plan.all_models else _reached(plan.days, WEEK) & published) | months_of(plan.days)
     latest = tables.read("model_daily", _with_previous(sorted(published)[-1:]), schema=schema)
     if months:
         counts = [model_counts(scores.read_days(plan.folders, plan.days))] if plan.folders else []
@@ -106,16 +123,12 @@ def _union(counts: list[DataFrame], names: Iterable[str]) -> DataFrame:
     return first
 
 
-def _months(days: Iterable[date]) -> set[str]:
-    return {f"{day:%Y-%m}" for day in days}
-
-
 def _reached(days: Iterable[date], later: int) -> set[str]:
     """Months of these days and of those whose windows hold them."""
-    return {month for day in days for month in _months((day, day + timedelta(later)))}
+    return {month for day in days for month in months_of((day, day + timedelta(later)))}
 
 
 def _with_previous(months: Iterable[str]) -> set[str]:
     """With the month before each, in which their windows begin."""
     days = [date.fromisoformat(f"{month}-01") for month in months]
-    return _months(days) | _months(day - timedelta(1) for day in days)
+    return months_of(days) | months_of(day - timedelta(1) for day in days)

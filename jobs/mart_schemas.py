@@ -15,7 +15,7 @@ _SKETCH = T.StructType([T.StructField("bin", T.IntegerType()), T.StructField("re
 _TYPES: dict[str, T.DataType] = {
     kind.simpleString(): kind
     for kind in (
-        *(T.StringType(), T.DateType(), T.LongType(), T.DoubleType(), T.DecimalType(28, 9)),
+        *(T.StringType(), T.DateType(), T.IntegerType(), T.LongType(), T.DoubleType(), T.DecimalType(28, 9)),
         *(T.ArrayType(T.LongType()), T.ArrayType(_SKETCH)),
     )
 }
@@ -116,6 +116,27 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         *_SHARES,
         *_SUMS,
     ),
+    "sentiment_drivers": (
+        _PRODUCT,
+        ("kind", "string", "word, or pair of adjacent words"),
+        ("term", "string", "The word or the two words as the model reads them, in lower case"),
+        ("reviews", "bigint", "Reviews of which the term is a driver: one of their strongest"),
+        (
+            "contribution",
+            "double",
+            "What the term added to the logits of these reviews, summed up; below 0 it made them more negative",
+        ),
+        (
+            "contribution_low",
+            "double",
+            "Lower end of its 95 % interval: what other reviews of the product would give; NULL for a single review",
+        ),
+        ("contribution_high", "double", "Upper end of its 95 % interval"),
+        ("mean_contribution", "double", "contribution / reviews"),
+        ("review_share", "double", "reviews / reviews of the product in the month that were scored with drivers"),
+        ("rank_positive", "int", "1 for the term that lifts most, by contribution; NULL unless it is above 0"),
+        ("rank_negative", "int", "1 for the term that lowers most, by contribution; NULL unless it is below 0"),
+    ),
     "model_daily": (
         ("model_sha256", "string", "The model that scored the reviews"),
         ("day", "date", "The date column of the scores table; a timestamp's day in UTC"),
@@ -185,6 +206,7 @@ MARTS = tuple(_COLUMNS)
 _COMMENTS = {
     "sentiment_daily": "One row a product and day with reviews: sentiment, its trend, its change in a week",
     "sentiment_product": "One row a product and month with reviews: sentiment",
+    "sentiment_drivers": "One row a product, month, kind and term: what moved the sentiment, 30 terms a direction",
     "model_daily": "One row a model and day with reviews: scores, lengths, unknown words, and drift",
     "run_history": "One row a scoring run: rows, seconds, speed, cost",
 }

@@ -20,6 +20,7 @@ from sentiment_core.errors import InputError
 
 __all__ = [
     "CONTRACT_VERSION",
+    "DRIVERS",
     "GROUP",
     "SCORE_FIELDS",
     "TEXT",
@@ -56,6 +57,19 @@ RUN_FIELDS = T.StructType(
     ]
 )
 SCORE_FIELDS = T.StructType(WORKER_FIELDS.fields + RUN_FIELDS.fields)
+# Beside them in the output of `score --drivers`: what moved the logit of the review most; NULL with the probability.
+DRIVERS = T.StructField(
+    "drivers",
+    T.ArrayType(
+        T.StructType(
+            [
+                T.StructField("kind", T.StringType()),
+                T.StructField("term", T.StringType()),
+                T.StructField("contribution", T.DoubleType()),
+            ]
+        )
+    ),
+)
 
 _ID_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
 _PARTITION_TYPES = (T.StringType, T.IntegralType, T.DateType)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -18,7 +18,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.reading import hadoop_path, refusing_unreadable
-from jobs.schema import SCORE_FIELDS, column
+from jobs.schema import DRIVERS, SCORE_FIELDS, column
+from jobs.score_counts import month_of
 from sentiment_core.errors import InputError
 
 __all__ = ["Folder", "ScoreDays"]
@@ -39,16 +40,19 @@ class Folder:
     days : tuple of date
     rows, undated : int
         Undated rows have no date and are in no mart.
+    with_drivers : int
+        Rows that were scored with drivers.
     """
 
     files: str
     days: tuple[date, ...]
     rows: int
     undated: int
+    with_drivers: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"files": self.files, "days": list(map(str, self.days)), "rows": self.rows, "undated": self.undated}
+        return {**asdict(self), "days": list(map(str, self.days))}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Folder:
@@ -102,7 +106,7 @@ class ScoreDays:
         wanted = sorted(folders)
         if not wanted:
             return {}
-        frame = self._read(wanted)
+        frame = self._read(wanted, drivers=True)
         self._check_columns(frame.schema)
         day, source = self._day(frame.schema), column(self._date_column)
         status, probability = F.col("score_status"), F.col("positive_probability")
@@ -114,6 +118,7 @@ class ScoreDays:
             F.count_if(source.isNull()).alias("undated"),
             F.count_if(source.isNotNull() & day.isNull()).alias("no_date"),
             F.count(column(self._product_column)).alias("with_product"),
+            F.count(self._drivers(frame)["kind"]).alias("with_drivers"),
             F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
         )
         with refusing_unreadable(self._path):
@@ -121,11 +126,13 @@ class ScoreDays:
         for name, row in found.items():
             self._check_rows(name or self._path, row)
         # A folder whose files have no row is in no result.
-        empty: dict[str, Any] = {"days": [], "rows": 0, "undated": 0}
+        empty: dict[str, Any] = {"days": [], "rows": 0, "undated": 0, "with_drivers": 0}
         facts = {name: found.get(name, empty) for name in wanted}
         return {
             name: Folder(
-                files=self.files[name], days=tuple(sorted(row["days"])), rows=row["rows"], undated=row["undated"]
+                files=self.files[name],
+                days=tuple(sorted(row["days"])),
+                **{count: row[count] for count in ("rows", "undated", "with_drivers")},
             )
             for name, row in facts.items()
         }
@@ -139,6 +146,16 @@ class ScoreDays:
             *(column(name) for name in SCORE_FIELDS.names if name != "run_date"),
         )
         return dated.where(F.col("day").isin(*sorted(days)))
+
+    def read_drivers(self, folders: Iterable[str], months: Iterable[str]) -> DataFrame:
+        """``product``, ``month`` and ``drivers`` of the rows of some months that were scored with drivers."""
+        frame = self._read(sorted(folders), drivers=True)
+        named = frame.select(
+            column(self._product_column).alias("product"),
+            month_of(self._day(frame.schema)).alias("month"),
+            self._drivers(frame).alias(DRIVERS.name),
+        )
+        return named.where(F.col("month").isin(*sorted(months)) & F.col(DRIVERS.name)["kind"].isNotNull())
 
     def product_type(self) -> T.DataType:
         """Of the product column, in any folder."""
@@ -155,13 +172,22 @@ class ScoreDays:
         with refusing_unreadable(self._path):
             return runs.where("one <> other").count()
 
-    def _read(self, folders: list[str]) -> DataFrame:
+    def _read(self, folders: list[str], *, drivers: bool = False) -> DataFrame:
         paths = [f"{self._root.toString()}/{name}" if name else self._root.toString() for name in folders]
         reader = self._session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false")
         if self._fs.getFileStatus(self._root).isDirectory():
             reader = reader.option("basePath", self._root.toString())
         with refusing_unreadable(self._path):
-            return reader.parquet(*paths)
+            frame = reader.parquet(*paths)
+            if drivers and DRIVERS.name not in frame.columns:
+                # Spark takes the columns of one file; another may have been scored with drivers.
+                frame = reader.schema(T.StructType([*frame.schema.fields, DRIVERS])).parquet(*paths)
+            return frame
+
+    def _drivers(self, frame: DataFrame) -> Column:
+        """The drivers of a row; NULL where a column of that name is the input's own."""
+        own = frame.schema[DRIVERS.name].dataType.simpleString() == DRIVERS.dataType.simpleString()
+        return column(DRIVERS.name) if own else F.lit(None).cast(DRIVERS.dataType)
 
     def _day(self, schema: T.StructType) -> Column:
         """The date of a row; NULL where the column holds no date."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 MODELS = ("a" * 64, "b" * 64)
 FIRST_DAY = date(2026, 1, 27)
 VALIDATION = list(range(10, 25))
+DRIVERS = pa.list_(pa.struct([("kind", pa.string()), ("term", pa.string()), ("contribution", pa.float64())]))
 
 
 def made_up_scores(day: date, *, n_rows: int, model: str = MODELS[0], seed: int = 0) -> pa.Table:
@@ -41,8 +43,25 @@ def made_up_scores(day: date, *, n_rows: int, model: str = MODELS[0], seed: int 
             "n_unknown": pa.array(rng.binomial(n_tokens, 0.05), pa.int32()),
             "model_sha256": pa.array([model] * n_rows),
             "run_id": pa.array([f"{day}-{model[:12]}"] * n_rows),
+            "drivers": pa.array(_made_up_drivers(unscored, rng=rng), DRIVERS),
         }
     )
+
+
+def _made_up_drivers(unscored: np.ndarray, *, rng: np.random.Generator) -> list[list[dict[str, Any]] | None]:
+    """None without a probability, else 0 to 5 terms of few words, so that reviews share them and some tie."""
+    words = [f"word{number}" for number in range(80)]
+    pairs = [f"{first} {second}" for first, second in pairwise(words)]
+    found: list[list[dict[str, Any]] | None] = []
+    for missing in unscored:
+        terms = [(kind, term) for kind, of in (("word", words), ("pair", pairs)) for term in rng.permutation(of)[:5]]
+        kept = terms[: rng.integers(0, 6)] + terms[5 : 5 + rng.integers(0, 6)]
+        driven = [
+            {"kind": kind, "term": str(term), "contribution": float(rng.choice([rng.normal(), 0.25, -0.25, 0.0]))}
+            for kind, term in kept
+        ]
+        found.append(None if missing else driven)
+    return found
 
 
 def write_day(scores: Path, day: date, table: pa.Table, **report: Any) -> None:
@@ -115,6 +134,44 @@ def expected_product(rows: pd.DataFrame) -> pd.DataFrame:
     ):
         days = {"first_day": group["day"].min(), "last_day": group["day"].max(), "days": group["day"].nunique()}
         found.append({"product": product, **days, **_counts(group), **_shares(group), "month": month})
+    return pd.DataFrame(found)
+
+
+def expected_drivers(rows: pd.DataFrame, *, kept: int) -> pd.DataFrame:
+    """``sentiment_drivers`` from single reviews: each term's contributions with a 0 for each review without it."""
+    rows = rows[rows["drivers"].notna()].assign(month=rows["day"].map("{:%Y-%m}".format))
+    found = []
+    for (product, month), group in rows.groupby(["product", "month"], dropna=False):
+        by_term: dict[tuple[str, str], list[float]] = {}
+        for drivers in group["drivers"]:
+            for driver in drivers:
+                by_term.setdefault((driver["kind"], driver["term"]), []).append(driver["contribution"])
+        for kind in ("word", "pair"):
+            sums = {term: math.fsum(values) for (of, term), values in by_term.items() if of == kind}
+            lifting = sorted((term for term in sums if sums[term] > 1e-12), key=lambda term: (-sums[term], term))
+            lowering = sorted((term for term in sums if sums[term] < -1e-12), key=lambda term: (sums[term], term))
+            for term in (*lifting[:kept], *lowering[:kept]):
+                values = by_term[kind, term]
+                padded = np.array(values + [0.0] * (len(group) - len(values)))
+                half = (
+                    stats.norm.ppf(0.975) * math.sqrt(len(group)) * padded.std(ddof=1) if len(group) > 1 else math.nan
+                )
+                found.append(
+                    {
+                        "product": product,
+                        "kind": kind,
+                        "term": term,
+                        "reviews": len(values),
+                        "contribution": sums[term],
+                        "contribution_low": sums[term] - half,
+                        "contribution_high": sums[term] + half,
+                        "mean_contribution": np.mean(values),
+                        "review_share": len(values) / len(group),
+                        "rank_positive": lifting.index(term) + 1 if term in lifting else math.nan,
+                        "rank_negative": lowering.index(term) + 1 if term in lowering else math.nan,
+                        "month": month,
+                    }
+                )
     return pd.DataFrame(found)
 
 

@@ -1,6 +1,6 @@
 -- The marts and the scores as tables of a metastore, for Spark SQL:
 --   spark-sql -d marts=/path/to/marts -d scores=/path/to/scores -f queries/setup/tables.sql
--- A new month becomes a new folder: repeat the last five lines after each refresh that begins one (it does no harm).
+-- A new month becomes a new folder: repeat the last six lines after each refresh that begins one (it does no harm).
 -- The type of product is that of the scores' product column; string here.
 
 CREATE TABLE IF NOT EXISTS sentiment_daily (
@@ -83,6 +83,25 @@ PARTITIONED BY (month)
 COMMENT "One row a product and month with reviews: sentiment"
 LOCATION '${marts}/sentiment_product';
 
+CREATE TABLE IF NOT EXISTS sentiment_drivers (
+  product string COMMENT "The product column of the scores table, in its own type; rows without one count as the product NULL",
+  kind string COMMENT "word, or pair of adjacent words",
+  term string COMMENT "The word or the two words as the model reads them, in lower case",
+  reviews bigint COMMENT "Reviews of which the term is a driver: one of their strongest",
+  contribution double COMMENT "What the term added to the logits of these reviews, summed up; below 0 it made them more negative",
+  contribution_low double COMMENT "Lower end of its 95 % interval: what other reviews of the product would give; NULL for a single review",
+  contribution_high double COMMENT "Upper end of its 95 % interval",
+  mean_contribution double COMMENT "contribution / reviews",
+  review_share double COMMENT "reviews / reviews of the product in the month that were scored with drivers",
+  rank_positive int COMMENT "1 for the term that lifts most, by contribution; NULL unless it is above 0",
+  rank_negative int COMMENT "1 for the term that lowers most, by contribution; NULL unless it is below 0",
+  month string COMMENT "Month of the row, like 2026-11; the partition"
+)
+USING parquet
+PARTITIONED BY (month)
+COMMENT "One row a product, month, kind and term: what moved the sentiment, 30 terms a direction"
+LOCATION '${marts}/sentiment_drivers';
+
 CREATE TABLE IF NOT EXISTS model_daily (
   model_sha256 string COMMENT "The model that scored the reviews",
   day date COMMENT "The date column of the scores table; a timestamp's day in UTC",
@@ -156,6 +175,7 @@ LOCATION '${scores}';
 
 MSCK REPAIR TABLE sentiment_daily;
 MSCK REPAIR TABLE sentiment_product;
+MSCK REPAIR TABLE sentiment_drivers;
 MSCK REPAIR TABLE model_daily;
 MSCK REPAIR TABLE run_history;
 MSCK REPAIR TABLE scores;

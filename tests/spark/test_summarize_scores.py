@@ -19,6 +19,7 @@ from scored import (
     FIRST_DAY,
     MODELS,
     expected_daily,
+    expected_drivers,
     expected_model,
     expected_product,
     made_up_scores,
@@ -28,6 +29,7 @@ from scored import (
 )
 
 from jobs import summarize_scores
+from jobs.driver_mart import KEPT_TERMS
 from jobs.file_system import LocalFileSystem
 from jobs.lock import OutputLock
 from jobs.mart_schemas import MARTS, create_table, mart_schema
@@ -39,6 +41,7 @@ QUERIES = Path(__file__).parents[2] / "queries"
 KEYS = {
     "sentiment_daily": ["product", "day"],
     "sentiment_product": ["product", "month"],
+    "sentiment_drivers": ["product", "month", "kind", "term"],
     "model_daily": ["model_sha256", "day"],
     "run_history": ["run_id"],
 }
@@ -91,7 +94,7 @@ def mart(marts: Path, name: str) -> pa.Table:
 def assert_equals(found: pa.Table, expected: pd.DataFrame, *, loose: dict[str, dict[str, float]]) -> None:
     """Compare the expected columns of a mart, row by row."""
     frame = found.to_pandas()
-    keys = [name for name in ("model_sha256", "product", "day", "month") if name in frame]
+    keys = [name for name in ("model_sha256", "product", "day", "month", "kind", "term") if name in frame]
     sort = {"by": keys, "ignore_index": True, "na_position": "last"}
     frame, expected = frame.sort_values(**sort), expected.sort_values(**sort)
     assert len(frame) == len(expected)
@@ -116,6 +119,7 @@ def test_every_mart_is_what_pandas_makes_of_the_single_reviews(made: tuple[Path,
     assert_equals(mart(marts, "sentiment_daily"), expected_daily(rows), loose=BY_GRID)
     assert_equals(mart(marts, "sentiment_product"), expected_product(rows), loose=BY_GRID)
     assert_equals(mart(marts, "model_daily"), expected_model(rows), loose=BY_RATIO)
+    assert_equals(mart(marts, "sentiment_drivers"), expected_drivers(rows, kept=KEPT_TERMS), loose={})
 
 
 def test_the_history_of_runs_is_that_of_their_reports(made: tuple[Path, Path]) -> None:
@@ -195,21 +199,32 @@ def test_without_changes_nothing_is_counted_or_written(copied: Path, summarize: 
     assert files() == before
 
 
-def test_a_named_day_reads_its_own_folder_only(
+def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
     copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    january = tuple(sorted(path.name for path in (copied / "scores").glob("run_date=2026-01-*")))
     for day in (FIRST_DAY, FIRST_DAY + timedelta(1)):
         write_day(copied / "scores", day, made_up_scores(day, n_rows=7, seed=3))
     read: set[str] = set()
+    of_month: list[tuple[str, ...]] = []
     original = summarize_scores.ScoreDays._read
 
-    def noting(self: Any, folders: list[str]) -> Any:
+    def noting(self: Any, folders: list[str], **options: Any) -> Any:
         read.update(folders)
-        return original(self, folders)
+        return original(self, folders, **options)
 
+    def drivers(self: Any, folders: tuple[str, ...], months: set[str]) -> Any:
+        of_month.append(folders)
+        with monkeypatch.context() as patch:
+            patch.setattr(summarize_scores.ScoreDays, "_read", original)
+            return read_drivers(self, folders, months)
+
+    read_drivers = summarize_scores.ScoreDays.read_drivers
     monkeypatch.setattr(summarize_scores.ScoreDays, "_read", noting)
+    monkeypatch.setattr(summarize_scores.ScoreDays, "read_drivers", drivers)
     assert summarize("--core-hour-price", 0.05, "--date", FIRST_DAY)[1]["days"] == [str(FIRST_DAY)]
     assert read == {f"run_date={FIRST_DAY}"}
+    assert of_month == [january]
     # The other one is still found changed.
     assert summarize("--core-hour-price", 0.05)[1]["days"] == [str(FIRST_DAY + timedelta(1))]
 
@@ -241,6 +256,22 @@ def test_days_inside_the_rows_of_other_partitions(spark: SparkSession, tmp_path:
     code, _, sentence = summarize("--date-column", "run_date")
     assert code == 2
     assert "was made with the --date-column 'review_date'" in sentence
+
+
+def test_drivers_are_those_of_the_rows_that_have_them(tmp_path: Path, summarize: Summarize) -> None:
+    """Some partitions were scored with drivers, some without, one keeps a column of its own by that name."""
+    scores, marts = tmp_path / "scores", tmp_path / "marts"
+    tables = [made_up_scores(FIRST_DAY + timedelta(number), n_rows=9) for number in range(3)]
+    write_day(scores, FIRST_DAY, broken(tables[0], drivers=None))
+    for number in (1, 2):
+        write_day(scores, FIRST_DAY + timedelta(number), tables[number])
+    assert summarize()[0] == 0
+    rows = read_scores(scores)
+    assert_equals(mart(marts, "sentiment_drivers"), expected_drivers(rows, kept=KEPT_TERMS), loose={})
+    for number in (1, 2):
+        write_day(scores, FIRST_DAY + timedelta(number), broken(tables[number], drivers=["mine"] * 9))
+    assert summarize()[0] == 0
+    assert not list((marts / "sentiment_drivers").rglob("*.parquet"))
 
 
 def broken(table: pa.Table, **columns: Any) -> pa.Table:
@@ -338,7 +369,7 @@ def engines(made: tuple[Path, Path], spark: SparkSession) -> Any:
         spark_session.sql(statement.replace("${marts}", str(marts)).replace("${scores}", str(scores)))
     duck = duckdb.connect()
     duck.execute(f"SET VARIABLE marts = '{marts}'; SET VARIABLE scores = '{scores}'")
-    for name in ("duckdb.sql", "views.sql"):
+    for name in ("duckdb.sql", "duckdb_drivers.sql", "views.sql"):
         duck.execute((QUERIES / "setup" / name).read_text())
     yield spark_session, duck
     spark_session.sql("DROP DATABASE marts_test CASCADE")
