@@ -4,7 +4,7 @@
 .DELETE_ON_ERROR:
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test test-integrity check lock clean
 
 bin := .venv/bin
 uv := build/uv/bin/uv
@@ -32,6 +32,9 @@ demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark and show som
 
 test: .venv/dev-is-ready ## run the tests (ARGS="-k text" for some of them)
 	@$(bin)/pytest $(ARGS)
+
+test-integrity: .venv/dev-is-ready ## check data integrity on thousands of damaged files, models and texts
+	@$(bin)/pytest -m integrity --full $(ARGS)
 
 check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \

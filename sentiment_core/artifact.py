@@ -20,17 +20,18 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from sentiment_core.errors import ModelError, UsageError
+from sentiment_core.errors import ModelError, UsageError, shown
 from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
 
 Kind = Literal["sentiment", "language_model"]
 Weights = Mapping[str, npt.NDArray[Any]]
+S = TypeVar("S")
 
 FORMAT_VERSION = 1
 DIGESTS = "SHA256SUMS"
@@ -80,7 +82,9 @@ class Architecture:
         for name, value in asdict(self).items():
             largest = 100 if name == "num_layers" else 10_000_000
             if type(value) is not int or not 1 <= value <= largest:
-                raise ModelError(f"config.json: {name} must be a whole number from 1 to {largest:,}, not {value!r}")
+                raise ModelError(
+                    f"config.json: {name} must be a whole number from 1 to {largest:,}, not {shown(value)}"
+                )
 
     @property
     def layer_sizes(self) -> list[tuple[int, int]]:
@@ -119,6 +123,12 @@ class Decision:
     positive_from: float = 0.5
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, str):
+            raise ModelError(f"config.json: the calibration's method must be a name, not {shown(self.method)}")
+        for name in ("slope", "intercept", "negative_below", "positive_from"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ModelError(f"config.json: {name} must be a number, not {shown(value)}")
         if not (np.isfinite(self.slope) and self.slope > 0 and np.isfinite(self.intercept)):
             raise ModelError(
                 f"config.json: the calibration needs a positive slope and finite intercept, not {self.slope} "
@@ -173,7 +183,7 @@ class Model:
             if name not in self.weights:
                 raise ModelError(f"weights.safetensors: the tensor {name!r} is missing")
             if name not in expected:
-                raise ModelError(f"weights.safetensors: unexpected tensor {name!r} for a {self.kind} model")
+                raise ModelError(f"weights.safetensors: unexpected tensor {shown(name)} for a {self.kind} model")
             tensor = self.weights[name]
             if tensor.shape != expected[name]:
                 raise ModelError(f"weights.safetensors: {name!r} has shape {tensor.shape}, expected {expected[name]}")
@@ -318,16 +328,16 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
     with _fault_in("config.json"):
         config = json.loads(files["config.json"])
         version = config["format_version"]
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise ModelError(
-                f"config.json: format version {version!r} is unknown, this release reads {FORMAT_VERSION}; "
+                f"config.json: format version {shown(version)} is unknown, this release reads {FORMAT_VERSION}; "
                 "update the package or train the model again"
             )
         if config["kind"] not in ("sentiment", "language_model"):
-            raise ModelError(f"config.json: unknown kind {config['kind']!r}")
-        architecture = Architecture(**config["architecture"])
-        settings = TextSettings(**config["text"])
-        decision = Decision(**config["decision"])
+            raise ModelError(f"config.json: unknown kind {shown(config['kind'])}")
+        architecture = _settings(Architecture, config["architecture"])
+        settings = _settings(TextSettings, config["text"])
+        decision = _settings(Decision, config["decision"])
         provenance = dict(config["provenance"].items())
     with _fault_in("metrics.json"):
         metrics = dict(json.loads(files["metrics.json"]).items())
@@ -354,10 +364,18 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
     )
     found = weights["embedding.weight"].dtype.name
     if config.get("dtype") != found:
-        raise ModelError(f"weights.safetensors: the tensors are {found}, config.json says {config.get('dtype')}")
+        raise ModelError(f"weights.safetensors: the tensors are {found}, config.json says {shown(config.get('dtype'))}")
     # The files as they came, not written anew: the name of a model does not depend on the libraries' versions.
     vars(model)["files"] = {name: files[name] for name in MAX_BYTES if name in files}
     return model
+
+
+def _settings(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Settings of a part; none is left to its default, which may be another than the model was trained with."""
+    names = {part.name for part in fields(kind)}  # type: ignore[arg-type]
+    if values.keys() != names:
+        raise ModelError(f"config.json: holds the settings {shown(sorted(values))}, expected {shown(sorted(names))}")
+    return kind(**values)
 
 
 @contextmanager
@@ -372,7 +390,7 @@ def _fault_in(name: str) -> Iterator[None]:
 def _check_names(names: list[str], where: str) -> None:
     for name in names:
         if name not in MAX_BYTES or names.count(name) > 1:
-            raise ModelError(f"{where}: unexpected file {name!r}; a model holds {', '.join(sorted(MAX_BYTES))}")
+            raise ModelError(f"{where}: unexpected file {shown(name)}; a model holds {', '.join(sorted(MAX_BYTES))}")
     for name in sorted(MAX_BYTES.keys() - _OPTIONAL):
         if name not in names:
             raise ModelError(f"{where}: the file {name} is missing; copy the whole model directory")
@@ -389,7 +407,7 @@ def _check_digests(files: Mapping[str, bytes]) -> None:
     if b"".join(b"%s  %s\n" % entry for entry in listed) != files[DIGESTS]:
         raise ModelError(f"{DIGESTS}: is not a list of digests")
     if digests.keys() != files.keys() - {DIGESTS} or len(digests) != len(listed):
-        raise ModelError(f"{DIGESTS}: lists {sorted(digests)}, which are not the model's files")
+        raise ModelError(f"{DIGESTS}: lists {shown(sorted(digests))}, which are not the model's files")
     for name, digest in digests.items():
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise ModelError(f"{name}: its content does not match its digest; copy or train the model again")

@@ -6,6 +6,8 @@ can tell a refused input from a broken machine.
 
 from __future__ import annotations
 
+import reprlib
+
 __all__ = [
     "AuditError",
     "EnvironmentFault",
@@ -17,6 +19,7 @@ __all__ = [
     "OutputLockedError",
     "SentimentError",
     "UsageError",
+    "shown",
 ]
 
 
@@ -87,3 +90,13 @@ class NonFiniteError(SentimentError):
 
     def __reduce__(self) -> tuple[type[NonFiniteError], tuple[tuple[int, ...]]]:
         return type(self), (self.positions,)
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: whatever its size, in a few words."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 10

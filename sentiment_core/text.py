@@ -34,7 +34,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment_core.errors import InputError, ModelError, UsageError
+from sentiment_core.errors import InputError, ModelError, UsageError, shown
 
 __all__ = [
     "MOST_TOKENS",
@@ -111,9 +111,9 @@ class TextSettings:
 
     def __post_init__(self) -> None:
         if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= MOST_TOKENS:
-            raise UsageError(f"max_tokens must be a whole number from 1 to 100,000, not {self.max_tokens!r}")
+            raise UsageError(f"max_tokens must be a whole number from 1 to 100,000, not {shown(self.max_tokens)}")
         if not isinstance(self.lower_case, bool):
-            raise UsageError(f"lower_case must be true or false, not {self.lower_case!r}")
+            raise UsageError(f"lower_case must be true or false, not {shown(self.lower_case)}")
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,15 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS:
-            raise ModelError(f"vocabulary.txt: must begin with {', '.join(SPECIAL_TOKENS)}, not {self.words[:4]!r}")
+            raise ModelError(
+                f"vocabulary.txt: must begin with {', '.join(SPECIAL_TOKENS)}, not {shown(self.words[:4])}"
+            )
         if len(set(self.words)) != len(self.words):
             repeated = Counter(self.words).most_common(1)[0][0]
-            raise ModelError(f"vocabulary.txt: holds the word {repeated!r} more than once")
+            raise ModelError(f"vocabulary.txt: holds the word {shown(repeated)} more than once")
         for word in self.words:
             if not word or word.split() != [word]:
-                raise ModelError(f"vocabulary.txt: holds {word!r}; a word is not empty and has no white space")
+                raise ModelError(f"vocabulary.txt: holds {shown(word)}; a word is not empty and has no white space")
 
     def __len__(self) -> int:
         return len(self.words)

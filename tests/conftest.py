@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import pytest
+from campaign import Campaign
 from hypothesis import settings
 
 # MXNet reads it at its import. On batches this small, threads only wait for each other.
@@ -17,10 +18,19 @@ settings.register_profile("sentiment", deadline=None, derandomize=True, max_exam
 settings.load_profile("sentiment")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="campaigns of full size, as in `make test-integrity`")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Hide what MXNet and GluonNLP, which will not change any more, could do better."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:mxnet")
     config.addinivalue_line("filterwarnings", "ignore:WARNING. New optimizer:UserWarning:mxnet")
+
+
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    return Campaign(full=request.config.getoption("--full"))
 
 
 @pytest.fixture

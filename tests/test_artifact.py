@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import struct
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
+from artifacts import GOLDEN, edited, reweighted, with_digests, write, zipped
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from models import tiny_model
@@ -33,7 +32,6 @@ from sentiment_core.artifact import (
 from sentiment_core.errors import ModelError, UsageError
 from sentiment_core.text import TextSettings
 
-GOLDEN = Path(__file__).parent / "golden" / "model"
 GOLDEN_SHA256 = "a786e633d45be7b1a8f377199549fe44e7cbeb4f640c95d4c749b3c801c67909"
 PLOT = "reliability.svg"
 SVG = "<svg xmlns='http://www.w3.org/2000/svg'><text>é</text></svg>\n"
@@ -49,58 +47,12 @@ def plotted_files() -> dict[str, bytes]:
     return replace(load_model(GOLDEN), reliability_plot=SVG).files
 
 
-def with_digests(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files with digests that fit: what somebody who edits a model by hand would write."""
-    names = [name for name in MAX_BYTES if name in files and name != DIGESTS]
-    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in names]
-    return files | {DIGESTS: "".join(lines).encode()}
-
-
-def zipped(entries: list[tuple[str, bytes]], *, compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in entries:
-            archive.writestr(zipfile.ZipInfo(name), content, compression)
-    return buffer.getvalue()
-
-
-def write(files: dict[str, bytes], directory: Path) -> Path:
-    directory.mkdir()
-    for name, content in files.items():
-        (directory / name).write_bytes(content)
-    return directory
-
-
 def refused(files: dict[str, bytes], directory: Path, *, match: str) -> None:
     """Both forms of the artifact are refused with the same kind of message."""
     with pytest.raises(ModelError, match=match):
         load_model(write(files, directory))
     with pytest.raises(ModelError, match=match):
         Model.from_bytes(zipped(list(files.items())))
-
-
-def edited(files: dict[str, bytes], **changes: Any) -> dict[str, bytes]:
-    """With changed values of ``config.json`` (``a__b`` is a nested name) and digests that fit."""
-    config = json.loads(files["config.json"])
-    for path, value in changes.items():
-        *parents, name = path.split("__")
-        place = config
-        for parent in parents:
-            place = place[parent]
-        if value is ...:
-            del place[name]
-        else:
-            place[name] = value
-    return with_digests(files | {"config.json": json.dumps(config).encode()})
-
-
-def reweighted(files: dict[str, bytes], **changes: Any) -> dict[str, bytes]:
-    """With other tensors (dots of a name written as ``__``, None leaves it out) and digests that fit."""
-    weights = safetensors.numpy.load(files["weights.safetensors"])
-    for name, tensor in changes.items():
-        weights[name.replace("__", ".")] = tensor
-    weights = {name: tensor for name, tensor in weights.items() if tensor is not None}
-    return with_digests(files | {"weights.safetensors": safetensors.numpy.save(weights)})
 
 
 def same_model(left: Model, right: Model) -> bool:
@@ -422,7 +374,7 @@ def test_entries_of_the_zip_are_the_files_and_nothing_else(golden_files: dict[st
         ({"kind": "pickle"}, r"config\.json: unknown kind 'pickle'"),
         ({"kind": ["sentiment"]}, r"config\.json: unknown kind \['sentiment'\]"),
         ({"kind": "language_model"}, r"weights\.safetensors: "),
-        ({"dtype": "float32"}, r"weights\.safetensors: the tensors are float16, config\.json says float32"),
+        ({"dtype": "float32"}, r"weights\.safetensors: the tensors are float16, config\.json says 'float32'"),
         ({"dtype": ...}, r"weights\.safetensors: the tensors are float16, config\.json says None"),
         ({"architecture__hidden_size": 7}, r"weights\.safetensors: 'lstm\.0\.h2h_bias' has shape"),
         ({"architecture__hidden_size": 6.0}, r"config\.json: hidden_size must be a whole number"),

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from hostile_texts import BYTES, TEXTS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from models import WORDS, tiny_model
@@ -26,25 +27,7 @@ VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *WORDS))
 PIPELINE = tiny_model().text
 MODES = {"lower": TextSettings(), "cased": TextSettings(lower_case=False)}
 
-# Pieces at which tokenisers go wrong, and any assigned character.
-PIECES = st.sampled_from(
-    [
-        *WORDS, *" \t\n\r\f\v.,!?-*'\"()/:;=_&<>#`´’‘“”«»–—…‼½¨ªŉǆİıſKßΣςﬁＡ１！＇", "  ",
-        "don't", "DON'T", "can't've", "it's", "I'M", "o'clock", "rock'n'roll", "'tis", "''", "'s", "n't", "n'té",
-        "1,000.50", "10/10", "3.", ".5", "1/2/3", "...", "!!!", "?!", "----", "***", ":-)", ";(", "=)", ":)",
-        "&amp;", "&lt;br&gt;", "&amp;lt;", "&#39;", "&#0;", "&#128077;", "&#xD800;", "&nbsp;", "&amp", "&notit;",
-        "&bogus;", "&a", "<br />", "<BR>", "</p>", "<i", "< b>", "<b <i>", "<3", "<bra>", '<a href="x">',
-        "\0", "\x01", "\x1c", "\x85", "\xa0", "\xad", "\u200b", "\u200d", "\u200f", "\u2028", "\u2029", "\u1680",
-        "\u180e", "\u180b", "\u202e", "\ufeff", "\ufffd", "\u0301", "\u20e3", "\ufe0f", "\U000e0100", "e\u0301", "é",
-        "❤️", "👍🏽", "👨‍👩‍👧", "🇩🇪", "🇩", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "1️⃣", "星", "がで", "한국", "हिन्दी", "עברית", "الله",
-    ]
-)  # fmt: skip
-CHARACTERS = st.characters(exclude_categories=["Cs", "Cn"])
-TEXTS = st.lists(st.one_of(PIECES, PIECES, CHARACTERS), max_size=24).map("".join)
 ROWS = st.lists(st.none() | TEXTS, max_size=8)
-BYTES = st.one_of(
-    st.binary(max_size=12), TEXTS.map(str.encode), TEXTS.map(lambda text: text.encode()[:-1] + b"\xe2\x82")
-)
 
 
 def tokens(*texts: str | bytes | None, lower_case: bool = True) -> list[list[str]]:

@@ -1,0 +1,92 @@
+"""Whatever a text holds: ids of the vocabulary, a probability or none, and no exception."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from campaign import Campaign
+from hostile_texts import ANY_TEXT, BYTES, NASTY
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from models import tiny_model
+
+from jobs.executor import score_columns
+from jobs.schema import WORKER_FIELDS
+from sentiment_core.artifact import bundled_model_path, load_model
+from sentiment_core.scoring import Scorer
+
+_ROWS = 25
+
+
+def as_bytes(text: str | bytes | None) -> bytes | None:
+    return text.encode(errors="surrogatepass") if isinstance(text, str) else text
+
+
+def as_spark_sends(raw: pa.BinaryArray) -> pa.StringArray:
+    """The same bytes called strings, unchecked."""
+    validity, offsets, content = raw.buffers()
+    return pa.StringArray.from_buffers(len(raw), offsets, content, validity)
+
+
+def assert_scored(scorer: Scorer, rows: list[str | bytes | None]) -> None:
+    """From the text to the columns of the output, in each form in which texts arrive."""
+    raw = pa.array(map(as_bytes, rows), pa.binary())
+    encoded = scorer.model.text.encode(raw)
+    vocabulary = scorer.model.text.vocabulary
+    assert len(encoded) == len(rows)
+    assert not len(encoded.token_ids) or 0 <= encoded.token_ids.min() <= encoded.token_ids.max() < len(vocabulary)
+    assert (encoded.n_tokens >= encoded.valid_length).all()
+    assert ((encoded.n_unknown >= 0) & (encoded.n_unknown <= encoded.valid_length)).all()
+    assert (encoded.valid_length == np.minimum(encoded.n_tokens, scorer.model.text.settings.max_tokens)).all()
+
+    columns = score_columns(scorer, as_spark_sends(raw))
+    assert list(columns) == WORKER_FIELDS.names
+    probability = columns["positive_probability"].to_numpy(zero_copy_only=False)  # NaN for NULL
+    empty = encoded.n_tokens == 0
+    assert (np.isnan(probability) == empty).all()
+    assert ((probability[~empty] >= 0) & (probability[~empty] <= 1)).all()
+    status = np.where(empty, "empty", np.where(encoded.n_tokens > encoded.valid_length, "truncated", "ok"))
+    assert columns["score_status"].to_pylist() == status.tolist()
+    assert [label is None for label in columns["sentiment"].to_pylist()] == empty.tolist()
+    assert columns["n_tokens"].to_numpy().tolist() == encoded.n_tokens.tolist()
+
+    strings = [row for row in rows if not isinstance(row, bytes)]
+    scores = scorer.score_texts(strings)
+    places = [index for index, row in enumerate(rows) if not isinstance(row, bytes)]
+    np.testing.assert_array_equal(scores.positive_probability, probability[places])
+
+
+@pytest.mark.integrity
+def test_generated_texts_are_scored_or_empty(campaign: Campaign) -> None:
+    scorer = Scorer(tiny_model(), engine="onnx", precision="float32", threads=1)
+    seen: Counter[str] = Counter()
+    distinct: set[int] = set()
+
+    @settings(max_examples=campaign.size(60, 4_000), database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.none() | ANY_TEXT | BYTES, min_size=_ROWS, max_size=_ROWS))
+    def check(rows: list[str | bytes | None]) -> None:
+        assert_scored(scorer, rows)
+        seen.update(type(row).__name__ for row in rows)
+        distinct.update(map(hash, rows))
+
+    check()
+    assert seen.total() >= campaign.size(1_500, 100_000)
+    campaign.record("texts", generated=seen.total(), distinct=len(distinct), by_type=dict(seen), by_hand=len(NASTY))
+
+
+@pytest.mark.integrity
+@pytest.mark.parametrize("name", NASTY)
+def test_a_text_made_to_break_things_is_scored_or_empty(name: str) -> None:
+    scorer = Scorer(tiny_model(), engine="onnx", precision="float32", threads=1)
+    text = NASTY[name]
+    assert_scored(scorer, ["good", text, None, b"\xff"])
+
+
+@pytest.mark.integrity
+def test_the_bundled_model_takes_them_all_at_once(campaign: Campaign) -> None:
+    longest = campaign.size(20_000, 10**9)
+    texts = [text for text in NASTY.values() if text is None or len(text) <= longest]
+    assert_scored(Scorer(load_model(bundled_model_path()), threads=1), texts)
