@@ -42,7 +42,7 @@ def assert_scored(scorer: Scorer, rows: list[str | bytes | None]) -> None:
     assert ((encoded.n_unknown >= 0) & (encoded.n_unknown <= encoded.valid_length)).all()
     assert (encoded.valid_length == np.minimum(encoded.n_tokens, scorer.model.text.settings.max_tokens)).all()
 
-    columns = score_columns(scorer, as_spark_sends(raw))
+    columns = score_columns(scorer.score_texts(as_spark_sends(raw), mark_failed=True))
     assert list(columns) == WORKER_FIELDS.names
     probability = columns["positive_probability"].to_numpy(zero_copy_only=False)  # NaN for NULL
     empty = encoded.n_tokens == 0
