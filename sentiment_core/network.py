@@ -88,6 +88,14 @@ class SentimentClassifier(nn.HybridBlock):
         pooled = self.pooling(states, valid_length)  # (N, H)
         return F.reshape(self.output(self.dropout(pooled)), (-1,))  # (N,)
 
+    def explain(self, embedded: mx.nd.NDArray, valid_length: mx.nd.NDArray) -> tuple[mx.nd.NDArray, mx.nd.NDArray]:
+        """(T, N, E), (N,) -> logits (N,), and what each state adds to them (T, N), which is all but the bias."""
+        states = self.encoder(embedded)  # (T, N, H)
+        logits = self.output(self.pooling(states, valid_length)).reshape((-1,))
+        shares = mx.nd.dot(states, self.output.weight.data(embedded.ctx)[0])  # (T, N)
+        inside = mx.nd.SequenceMask(shares, valid_length, use_sequence_length=True)
+        return logits, inside / mx.nd.clip(valid_length, 1, 2**31)
+
 
 class SentimentNet(nn.HybridBlock):
     """Embedding -> 2-layer LSTM -> mean pooling -> dropout -> dense 1.

@@ -5,72 +5,48 @@ Axes: N texts, T tokens (time) of a batch.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sentiment_core.artifact import Model
-from sentiment_core.batching import token_batches
+from sentiment_core.batching import TokenBatch, token_batches
+from sentiment_core.drivers import changes, leaning_words, probes, strongest_terms
 from sentiment_core.engines.isolated import IsolatedEngine
 from sentiment_core.engines.selection import make_engine
 from sentiment_core.errors import NonFiniteError, UsageError
+from sentiment_core.explanation import Explanation
 from sentiment_core.halving import Halving
+from sentiment_core.scores import Scores
 from sentiment_core.surviving import HARMLESS_IDS, HARMLESS_TEXT, surviving_ids, surviving_logits
-from sentiment_core.text import EncodedTexts, valid_utf8
+from sentiment_core.text import EncodedTexts, split, valid_utf8
 
-__all__ = ["Scorer", "Scores"]
+__all__ = ["DistinctTexts", "Scorer", "Scores"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Scores of N texts, in the order in which they came.
+class DistinctTexts:
+    """N texts as M distinct ones.
 
     Attributes
     ----------
-    positive_probability : array of float64, shape (N,), 0 to 1
-        NaN for a text without a token.
-    n_tokens : array of int32, shape (N,)
-        Tokens before clipping.
-    n_unknown : array of int32, shape (N,)
-        Tokens outside the vocabulary among those scored.
-    truncated : array of bool, shape (N,)
-        Whether the text was clipped to the model's length.
-    sentiment : array of str objects or None, shape (N,)
-        ``negative``, ``neutral`` or ``positive`` by the model's cut-offs; None with a NaN.
-    failure : array of str objects or None, shape (N,)
-        Why a text could not be scored, one of `sentiment_core.halving.FAILURES`; its other values mean nothing.
+    texts : Arrow array of string, shape (M,)
+    rows : array of int32, shape (N,), 0 to M - 1
+    encoded : EncodedTexts
+        Of the M.
+    encoding : Halving
+        What of them could not be encoded.
     """
 
-    positive_probability: npt.NDArray[np.float64]
-    n_tokens: npt.NDArray[np.int32]
-    n_unknown: npt.NDArray[np.int32]
-    truncated: npt.NDArray[np.bool_]
-    sentiment: npt.NDArray[np.object_]
-    failure: npt.NDArray[np.object_]
-
-    def __len__(self) -> int:
-        return len(self.positive_probability)
-
-    def take(self, rows: npt.NDArray[np.int32]) -> Scores:
-        """The scores at these positions, in this order."""
-        return Scores(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def failures(self) -> Counter[str]:
-        """Texts that could not be scored, by reason."""
-        return Counter(self.failure[self.failure != None])  # noqa: E711, element by element
-
-    @cached_property
-    def status(self) -> npt.NDArray[np.object_]:
-        """``ok``, ``truncated``, ``empty`` or ``failed``, shape (N,)."""
-        status = np.where(self.truncated, "truncated", "ok").astype(object)
-        status[self.n_tokens == 0] = "empty"
-        status[self.failure != None] = "failed"  # noqa: E711, element by element
-        return status
+    texts: pa.LargeStringArray
+    rows: npt.NDArray[np.int32]
+    encoded: EncodedTexts
+    encoding: Halving
 
 
 class Scorer:
@@ -120,7 +96,11 @@ class Scorer:
         self.max_batch_tokens = max_batch_tokens or self.engine.batch_tokens
 
     def score_texts(
-        self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None], *, mark_failed: bool = False
+        self,
+        texts: pa.Array | pa.ChunkedArray | Sequence[str | None],
+        *,
+        mark_failed: bool = False,
+        drivers: int = 0,
     ) -> Scores:
         """Score texts.
 
@@ -131,6 +111,8 @@ class Scorer:
         mark_failed : bool
             Whether a text on which the engine fails gets a ``failure``, and the others the scores that they get without
             it; raises otherwise.
+        drivers : int
+            Words, and pairs of words, that are named for each text at most; none by default.
 
         Raises
         ------
@@ -141,6 +123,10 @@ class Scorer:
         Exception
             What the engine raised on a text.
         """
+        return self.score_distinct(self.distinct(texts), mark_failed=mark_failed, drivers=drivers)
+
+    def distinct(self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> DistinctTexts:
+        """Encode texts, equal ones once, for every scorer with the same text pipeline."""
         if not isinstance(texts, pa.Array | pa.ChunkedArray):
             try:
                 texts = pa.array(texts, pa.large_string())
@@ -149,20 +135,80 @@ class Scorer:
                 texts = pa.array(texts, pa.large_binary())
         # Equal texts, which short reviews often are, are scored once: a score does not depend on the neighbours.
         coded = valid_utf8(texts).dictionary_encode(null_encoding="encode")
-        rows = coded.indices.to_numpy()
-        texts = coded.dictionary
         encoding = Halving("the text pipeline", probe=lambda: self._encode(HARMLESS_TEXT))
-        encoded = surviving_ids(texts, encode=self._encode, halving=encoding)
-        scoring = Halving(f"the engine {self.engine.name}", probe=lambda: self.engine.logits(*HARMLESS_IDS))
-        logits = self._logits(encoded, scoring)
+        encoded = surviving_ids(coded.dictionary, encode=self._encode, halving=encoding)
+        return DistinctTexts(texts=coded.dictionary, rows=coded.indices.to_numpy(), encoded=encoded, encoding=encoding)
+
+    def score_distinct(self, distinct: DistinctTexts, *, mark_failed: bool = False, drivers: int = 0) -> Scores:
+        """Scores of all texts of which these are the distinct ones; see `score_texts`."""
+        encoded, encoding = distinct.encoded, distinct.encoding
+        scoring = self._halving()
+        if drivers:
+            logits, contributions = self._contributions(encoded, scoring)
+        else:
+            logits = self._logits(encoded, scoring)
         if not mark_failed:
             for halving in (encoding, scoring):
-                _raise_first(halving, rows)
+                _raise_first(halving, distinct.rows)
         empty = encoded.valid_length == 0
         failure = np.full(len(encoded), None, dtype=object)
         for row, reason in (encoding.failed | scoring.failed).items():
             failure[row] = reason
-        return self._scores(encoded, logits, empty=empty, failure=failure).take(rows)
+        scores = self._scores(encoded, logits, empty=empty, failure=failure)
+        if drivers:
+            scores = replace(scores, drivers=self._drivers(encoded, contributions, scores, n_terms=drivers))
+        return scores.take(distinct.rows)
+
+    def explain_texts(self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> list[Explanation]:
+        """Score texts and say what each token adds; for people, so one object a text.
+
+        Raises
+        ------
+        NonFiniteError
+            If the engine returned NaN or infinity; names the positions.
+        """
+        distinct = self.distinct(texts)
+        encoded, scoring = distinct.encoded, self._halving()
+        logits, contributions = self._contributions(encoded, scoring)
+        for halving in (distinct.encoding, scoring):
+            _raise_first(halving, distinct.rows)
+        failure = np.full(len(encoded), None, dtype=object)
+        scores = self._scores(encoded, logits, empty=encoded.valid_length == 0, failure=failure)
+        changed = changes(contributions, encoded)
+        chunks = split(distinct.texts, settings=self.model.text.settings)
+        explained = [
+            Explanation(
+                chunks=chunks[row],
+                contributions=contributions[slice(*encoded.offsets[row : row + 2])].astype(np.float64),
+                changes=changed[slice(*encoded.offsets[row : row + 2])],
+                bias=float(self.model.weights["output.bias"].astype(np.float32)[0]),
+                logit=float(logits[row]) if encoded.valid_length[row] else None,
+                positive_probability=float(scores.positive_probability[row]) if encoded.valid_length[row] else None,
+                sentiment=scores.sentiment[row],
+                status=scores.status[row],
+            )
+            for row in range(len(encoded))
+        ]
+        return [explained[row] for row in distinct.rows]
+
+    @cached_property
+    def leaning(self) -> npt.NDArray[np.bool_]:
+        """Words that are drivers, by the model alone, shape (V,); computed once."""
+        vocabulary = self.model.text.vocabulary
+        _, contributions = self._contributions(probes(vocabulary), self._halving(), length_step=1)
+        return leaning_words(vocabulary, contributions)
+
+    def _drivers(
+        self, encoded: EncodedTexts, contributions: npt.NDArray[np.float32], scores: Scores, *, n_terms: int
+    ) -> pa.ListArray:
+        terms = strongest_terms(
+            encoded,
+            changes(contributions, encoded),
+            vocabulary=self.model.text.vocabulary,
+            leaning=self.leaning,
+            n_terms=n_terms,
+        )
+        return pc.if_else(pa.array(np.isnan(scores.positive_probability)), None, terms)
 
     def _scores(
         self,
@@ -188,14 +234,33 @@ class Scorer:
             failure=failure,
         )
 
+    def _halving(self) -> Halving:
+        return Halving(f"the engine {self.engine.name}", probe=lambda: self.engine.logits(*HARMLESS_IDS))
+
     def _logits(self, encoded: EncodedTexts, halving: Halving) -> npt.NDArray[np.float32]:
         logits = np.full(len(encoded), np.nan, np.float32)
-        for batch in token_batches(
-            encoded, max_batch_tokens=self.max_batch_tokens, length_step=self.engine.length_step
-        ):
+        for batch in self._batches(encoded):
             for rows, found in surviving_logits(batch, logits=self.engine.logits, halving=halving):
                 logits[rows] = found
         return logits
+
+    def _contributions(
+        self, encoded: EncodedTexts, halving: Halving, *, length_step: int | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Logits (N,) and contributions (T,) from one pass; NaN for a text that failed."""
+        logits = np.full(len(encoded), np.nan, np.float32)
+        contributions = np.full(len(encoded.token_ids), np.nan, np.float32)
+        for batch in self._batches(encoded, length_step=length_step):
+            position = np.arange(len(batch.token_ids))
+            for rows, found in surviving_logits(batch, logits=self.engine.contributions, halving=halving):
+                logits[rows] = found[:, 0]
+                inside = position < encoded.valid_length[rows][:, None]
+                contributions[(encoded.offsets[rows][:, None] + position)[inside]] = found[:, 1:][inside]
+        return logits, contributions
+
+    def _batches(self, encoded: EncodedTexts, *, length_step: int | None = None) -> Iterator[TokenBatch]:
+        step = length_step or self.engine.length_step
+        return token_batches(encoded, max_batch_tokens=self.max_batch_tokens, length_step=step)
 
 
 def _raise_first(failures: Halving, rows: npt.NDArray[np.int32]) -> None:

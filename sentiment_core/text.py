@@ -46,6 +46,7 @@ __all__ = [
     "Vocabulary",
     "build_vocabulary",
     "encode",
+    "split",
     "tokenize",
     "valid_utf8",
 ]
@@ -245,10 +246,15 @@ def encode(texts: pa.Array | pa.ChunkedArray, *, vocabulary: Vocabulary, setting
 
 def tokenize(texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> list[list[str]]:
     """Tokens of each text before the vocabulary and the clipping: what a person sees of the pipeline."""
+    return [[token for chunk in chunks for token in chunk] for chunks in split(texts, settings=settings)]
+
+
+def split(texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> list[list[list[str]]]:
+    """Tokens as in `tokenize`, those that no white space separates together."""
     chunks = _Chunks.of(texts, settings=settings)
     by_chunk = chunks.tokens.to_pylist()
     return [
-        [token for code in codes or () for token in by_chunk[code]]
+        [by_chunk[code] for code in codes or () if by_chunk[code]]
         for codes in pa.LargeListArray.from_arrays(chunks.offsets, chunks.codes).to_pylist()
     ]
 

@@ -37,15 +37,28 @@ def lstm(inputs: Floats, *, i2h_weight: Floats, h2h_weight: Floats, i2h_bias: Fl
     return np.array(states).reshape(len(inputs), units)
 
 
-def reference_logit(model: Model, token_ids: Sequence[int] | npt.NDArray[np.integer]) -> float:
-    """Logit of one text by its token ids; a text of length 0 has the pooled state 0."""
+def reference_states(model: Model, token_ids: Sequence[int] | npt.NDArray[np.integer]) -> Floats:
+    """States of the last layer: (T, H)."""
     weights = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
     states = weights["embedding.weight"][np.asarray(token_ids, dtype=int)]  # (T, E)
     for layer in range(model.architecture.num_layers):
         names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
         states = lstm(states, **{name: weights[f"lstm.{layer}.{name}"] for name in names})  # (T, H)
+    return states
+
+
+def reference_contributions(model: Model, token_ids: Sequence[int] | npt.NDArray[np.integer]) -> Floats:
+    """What the state at each token adds to the logit of a text, which is all but the bias: (T,)."""
+    states = reference_states(model, token_ids)
+    return states @ model.weights["output.weight"].astype(np.float64)[0] / max(1, len(states))
+
+
+def reference_logit(model: Model, token_ids: Sequence[int] | npt.NDArray[np.integer]) -> float:
+    """Logit of one text by its token ids; a text of length 0 has the pooled state 0."""
+    states = reference_states(model, token_ids)
     pooled = states.mean(axis=0) if len(states) else np.zeros(states.shape[1])
-    return float(weights["output.weight"][0] @ pooled + weights["output.bias"][0])
+    weight, bias = (model.weights[f"output.{name}"].astype(np.float64) for name in ("weight", "bias"))
+    return float(weight[0] @ pooled + bias[0])
 
 
 def reference_probability(model: Model, texts: Sequence[str | None]) -> Floats:

@@ -78,20 +78,26 @@ class IsolatedEngine:
         RowFailure
             If the child died, gave no answer, or says that it failed.
         """
-        found = self._call(
-            "logits",
-            {
-                "token_ids": pa.array(np.ascontiguousarray(token_ids).ravel()),
-                "valid_length": pa.array(valid_length),
-            },
-        )
-        logits: npt.NDArray[np.float32] = found["logits"].to_numpy()
-        return logits
+        return self._compute("logits", token_ids, valid_length)
+
+    def contributions(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """(T, N) ids, (N,) lengths -> (N, 1 + T) logit, and what each token's state adds to it; raises as `logits`."""
+        return self._compute("contributions", token_ids, valid_length).reshape(len(valid_length), -1)
 
     def encode(self, texts: pa.Array) -> EncodedTexts:
         """See `sentiment_core.text.encode`; raises as `logits`."""
         found = self._call("encode", {"texts": texts})
         return EncodedTexts(**{name: array.to_numpy(zero_copy_only=False) for name, array in found.items()})
+
+    def _compute(
+        self, kind: str, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        ids = pa.array(np.ascontiguousarray(token_ids).ravel())
+        found: npt.NDArray[np.float32]
+        found = self._call(kind, {"token_ids": ids, "valid_length": pa.array(valid_length)})["found"].to_numpy()
+        return found
 
     def _call(self, kind: str, arrays: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         if self._process is None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sentiment_core.artifact import Model
 from sentiment_core.engines.messages import read_message, write_message
-from sentiment_core.engines.selection import Engine, make_engine
+from sentiment_core.engines.selection import make_engine
 from sentiment_core.errors import SentimentError
 from sentiment_core.halving import reason_of
 
@@ -57,7 +58,8 @@ def _load(arrays: Mapping[str, pa.Array]) -> tuple[dict[str, Callable[[Mapping[s
     except SentimentError as error:
         return {}, ("refused", {"text": pa.array([type(error).__name__, str(error)])})
     calls = {
-        "logits": lambda arrays: _logits(engine, arrays),
+        "logits": lambda arrays: _computed(engine.logits, arrays),
+        "contributions": lambda arrays: _computed(engine.contributions, arrays),
         "encode": lambda arrays: _encode(model, arrays),
     }
     facts: dict[str, list[Any]] = {
@@ -67,10 +69,10 @@ def _load(arrays: Mapping[str, pa.Array]) -> tuple[dict[str, Callable[[Mapping[s
     return calls, ("loaded", {key: pa.array(values) for key, values in facts.items()})
 
 
-def _logits(engine: Engine, arrays: Mapping[str, pa.Array]) -> Answer:
+def _computed(compute: Callable[..., npt.NDArray[np.float32]], arrays: Mapping[str, pa.Array]) -> Answer:
     valid_length = arrays["valid_length"].to_numpy()
     token_ids = arrays["token_ids"].to_numpy().reshape(-1, len(valid_length))
-    return "logits", {"logits": pa.array(np.asarray(engine.logits(token_ids, valid_length)))}
+    return "computed", {"found": pa.array(np.asarray(compute(token_ids, valid_length)).ravel())}
 
 
 def _encode(model: Model, arrays: Mapping[str, pa.Array]) -> Answer:

@@ -66,7 +66,19 @@ class MXNetEngine:
 
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids padded at the end, (N,) lengths -> (N,) logits."""
-        ids = mx.nd.array(token_ids, ctx=self._context, dtype=np.int32)
-        lengths = mx.nd.array(valid_length, ctx=self._context, dtype=np.float32)
-        logits: npt.NDArray[np.float32] = self._net(ids, lengths).asnumpy()
+        logits: npt.NDArray[np.float32] = self._net(*self._inputs(token_ids, valid_length)).asnumpy()
         return logits
+
+    def contributions(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """(T, N) ids padded at the end, (N,) lengths -> (N, 1 + T) logit, and what each token's state adds to it."""
+        ids, lengths = self._inputs(token_ids, valid_length)
+        logits, contributions = self._net.classifier.explain(self._net.embedding(ids), lengths)
+        return np.column_stack([logits.asnumpy(), contributions.asnumpy().T])
+
+    def _inputs(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> tuple[mx.nd.NDArray, mx.nd.NDArray]:
+        ids = mx.nd.array(token_ids, ctx=self._context, dtype=np.int32)
+        return ids, mx.nd.array(valid_length, ctx=self._context, dtype=np.float32)

@@ -5,7 +5,7 @@ Axes: T tokens (time), N texts (batch).
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -52,13 +52,28 @@ class OnnxEngine:
             )
         self.name = f"onnx {precision}"
         weight_type = np.int8 if precision == "int8" and _adds_exactly() else np.uint8
-        self._session = _session(onnx_graph(model, precision=precision, weight_type=weight_type), threads=threads)
+        self._graph = partial(onnx_graph, model, precision=precision, weight_type=weight_type)
+        self._threads = threads
+        self._session = _session(self._graph(), threads=threads)
 
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids padded at the end, (N,) lengths -> (N,) logits."""
         logits: npt.NDArray[np.float32]
         (logits,) = self._session.run(["logits"], {"token_ids": token_ids, "valid_length": valid_length})
         return logits
+
+    def contributions(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """(T, N) ids padded at the end, (N,) lengths -> (N, 1 + T) logit, and what each token's state adds to it."""
+        names, inputs = ["logits", "contributions"], {"token_ids": token_ids, "valid_length": valid_length}
+        logits, contributions = self._explaining.run(names, inputs)
+        return np.column_stack([logits, contributions.T])
+
+    @cached_property
+    def _explaining(self) -> onnxruntime.InferenceSession:
+        """A session of its own: ONNX Runtime computes all outputs of a graph, asked for or not."""
+        return _session(self._graph(contributions=True), threads=self._threads)
 
 
 def _session(content: bytes, *, threads: int) -> onnxruntime.InferenceSession:

@@ -31,7 +31,9 @@ _SATURATED = 30.0
 OPSET, IR_VERSION = 17, 9
 
 
-def onnx_graph(model: Model, *, precision: str, weight_type: npt.DTypeLike = np.int8) -> bytes:
+def onnx_graph(
+    model: Model, *, precision: str, weight_type: npt.DTypeLike = np.int8, contributions: bool = False
+) -> bytes:
     """Build the graph.
 
     Parameters
@@ -42,11 +44,14 @@ def onnx_graph(model: Model, *, precision: str, weight_type: npt.DTypeLike = np.
         ``float32`` or ``int8``.
     weight_type : data type
         Of int8's weights, ``int8`` or ``uint8``; the products are the same.
+    contributions : bool
+        Whether the graph has its second output.
 
     Returns
     -------
     bytes
-        A serialised graph: ``token_ids`` int32 (T, N) and ``valid_length`` int32 (N,) -> ``logits`` float32 (N,).
+        A serialised graph: ``token_ids`` int32 (T, N) and ``valid_length`` int32 (N,) -> ``logits`` float32 (N,) and
+        ``contributions`` float32 (T, N), which with the output's bias add up to them.
     """
     graph = _Graph()
     weights = {name: tensor.astype(np.float32) for name, tensor in model.weights.items()}
@@ -81,11 +86,14 @@ def onnx_graph(model: Model, *, precision: str, weight_type: npt.DTypeLike = np.
     lengths = graph.node("Cast", "valid_length", to=TensorProto.FLOAT)
     divisor = graph.node("Max", lengths, graph.constant(np.ones(1, np.float32)))
     pooled = graph.node("Div", total, graph.node("Unsqueeze", divisor, graph.constant(np.array([1]))))
-    output = np.pad(weights["output.weight"], [(0, 0), (0, extra)])
-    logits = graph.node("MatMul", pooled, graph.constant(output.T))
+    output = graph.constant(np.pad(weights["output.weight"], [(0, 0), (0, extra)]).T)
+    logits = graph.node("MatMul", pooled, output)
     logits = graph.node("Add", logits, graph.constant(weights["output.bias"]))  # (N, 1)
     graph.node("Squeeze", logits, graph.constant(np.array([1])), name="logits")
-    return graph.serialized()
+    if contributions:
+        shares = graph.node("Squeeze", graph.node("MatMul", states, output), graph.constant(np.array([2])))  # (T, N)
+        graph.node("Div", shares, divisor, name="contributions")
+    return graph.serialized(contributions=contributions)
 
 
 class _Graph:
@@ -107,8 +115,9 @@ class _Graph:
         self._nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    def serialized(self) -> bytes:
-        """The model with the inputs and the output that `onnx_graph` names."""
+    def serialized(self, *, contributions: bool) -> bytes:
+        """The model with the inputs and the outputs that `onnx_graph` names."""
+        outputs = {"logits": ["N"]} | ({"contributions": ["T", "N"]} if contributions else {})
         graph = helper.make_graph(
             self._nodes,
             "SentimentNet",
@@ -116,7 +125,7 @@ class _Graph:
                 helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["T", "N"]),
                 helper.make_tensor_value_info("valid_length", TensorProto.INT32, ["N"]),
             ],
-            outputs=[helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N"])],
+            outputs=[helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name, axes in outputs.items()],
             initializer=self._constants,
         )
         operator_sets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]

@@ -55,6 +55,15 @@ class Engine(Protocol):
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids, (N,) lengths -> (N,) logits."""
 
+    def contributions(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """(T, N) ids, (N,) lengths -> (N, 1 + T): the logit, and what each token's state adds to it.
+
+        The logit is the output's bias and the mean over a text's tokens of ``output weight . state``; a token adds its
+        part of the mean. 0 past the text.
+        """
+
 
 def choose_engine(engine: str, *, precision: str, device: str) -> tuple[str, str]:
     """Resolve ``auto``.

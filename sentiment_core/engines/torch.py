@@ -77,15 +77,32 @@ class TorchEngine:
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids padded at the end, (N,) lengths -> (N,) logits."""
         with torch.inference_mode():
-            return self._logits(torch.from_numpy(token_ids), torch.from_numpy(valid_length))
-
-    def _logits(self, token_ids: torch.Tensor, lengths: torch.Tensor) -> npt.NDArray[np.float32]:
-        lengths = lengths.to(self._device)  # (N,)
-        states = torch.nn.functional.embedding(token_ids.to(self._device), self._embedding)
-        for lstm in self._layers:
-            states, _ = lstm(states)  # (T, N, H)
-        inside = torch.arange(len(token_ids), device=self._device)[:, None] < lengths  # (T, N)
-        total = torch.where(inside[..., None], states, 0).sum(dim=0, dtype=torch.float32)  # (N, H)
-        pooled = total / lengths.clamp(min=1)[:, None]
-        logits: npt.NDArray[np.float32] = (pooled @ self._output.T + self._bias)[:, 0].cpu().numpy()
+            logits: npt.NDArray[np.float32] = self._logits(*self._states(token_ids, valid_length)).cpu().numpy()
         return logits
+
+    def contributions(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """(T, N) ids padded at the end, (N,) lengths -> (N, 1 + T) logit, and what each token's state adds to it."""
+        with torch.inference_mode():
+            states, lengths = self._states(token_ids, valid_length)
+            shares = (states.float() @ self._output[0]) / lengths.clamp(min=1)  # (T, N)
+            logits = self._logits(states, lengths)
+            found: npt.NDArray[np.float32] = torch.cat([logits[:, None], shares.T], dim=1).cpu().numpy()
+        return found
+
+    def _states(
+        self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (T, N, H), zeros past each text, and lengths (N,)."""
+        lengths = torch.from_numpy(valid_length).to(self._device)
+        states = torch.nn.functional.embedding(torch.from_numpy(token_ids).to(self._device), self._embedding)
+        for lstm in self._layers:
+            states, _ = lstm(states)
+        inside = torch.arange(len(token_ids), device=self._device)[:, None] < lengths  # (T, N)
+        return torch.where(inside[..., None], states, 0), lengths
+
+    def _logits(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        total = states.sum(dim=0, dtype=torch.float32)  # (N, H)
+        pooled = total / lengths.clamp(min=1)[:, None]
+        return (pooled @ self._output.T + self._bias)[:, 0]

@@ -1,0 +1,58 @@
+"""What each token of one text adds to its logit, for people.
+
+Axes: T tokens that were scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Explanation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A scored text, token by token.
+
+    Attributes
+    ----------
+    chunks : sequence of lists of str
+        All tokens as the text pipeline reads them; those of a list stand without white space between them.
+    contributions : array of float64, shape (T,)
+        What the state at each token adds to the logit: ``output weight . state / T``. With the bias they add up to it.
+    changes : array of float64, shape (T,)
+        The same sum, split by what each token changed (`sentiment_core.drivers`).
+    bias : float
+        Of the output.
+    logit, positive_probability : float or None
+        None without a token. The probability is that of the logit after calibration.
+    sentiment, status : str
+        As in `sentiment_core.scoring.Scores`.
+    """
+
+    chunks: Sequence[list[str]]
+    contributions: npt.NDArray[np.float64]
+    changes: npt.NDArray[np.float64]
+    bias: float
+    logit: float | None
+    positive_probability: float | None
+    sentiment: str | None
+    status: str
+
+    @property
+    def tokens(self) -> list[str]:
+        """All tokens, those past the T that were scored included."""
+        return [token for chunk in self.chunks for token in chunk]
+
+    def scored_chunks(self) -> Iterator[list[tuple[str, float]]]:
+        """The T scored tokens in their chunks, each with its change."""
+        start = 0
+        for chunk in self.chunks:
+            pairs = list(zip(chunk, self.changes[start : start + len(chunk)].tolist()))
+            start += len(chunk)
+            if pairs:
+                yield pairs
