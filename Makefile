@@ -25,7 +25,7 @@ setup: .venv/runtime-is-ready ## make .venv with all that jobs need (PYTHON=... 
 
 demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark and show some
 	@$(bin)/python -m jobs.sample_reviews build/demo/reviews.parquet
-	@./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
+	@SENTIMENT_LOG_FORMAT=text ./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
 	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 2>&1 >build/demo/report.json \
 	  | grep --line-buffered -v 'Using incubator modules' >&2  # Java says it on each start, and nothing turns it off
 	@$(bin)/python -m jobs.show_scores build/demo/scores --report build/demo/report.json

@@ -13,6 +13,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.schema import ScoreColumns, row_hash
+from jobs.score_counts import HISTOGRAM_BINS
+from jobs.sketches import step_of
 from sentiment_core.errors import AuditError
 
 __all__ = ["RowDigest", "ScoreAudit", "audit_scores", "digest_columns", "digest_rows"]
@@ -42,7 +44,15 @@ class RowDigest:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreAudit:
-    """What the staged scores hold."""
+    """What the staged scores hold.
+
+    Attributes
+    ----------
+    tokens_ok, unknown_ok : int
+        Of the rows with the status ``ok``: of cut texts, only the unknown words of the scored part are known.
+    score_histogram : tuple of int
+        Probabilities in equal steps, as in the mart ``model_daily``.
+    """
 
     digest: RowDigest
     ok: int
@@ -51,11 +61,15 @@ class ScoreAudit:
     failed: int
     tokens: int
     unknown_tokens: int
+    tokens_ok: int
+    unknown_ok: int
     positive: int
+    probability_sum: float
+    score_histogram: tuple[int, ...]
 
-    def as_dict(self) -> dict[str, int]:
-        """The counts for JSON, without the digest."""
-        return {name: value for name, value in asdict(self).items() if name != "digest"}
+    def as_dict(self) -> dict[str, float]:
+        """The counts for JSON, without digest and histogram."""
+        return {name: value for name, value in asdict(self).items() if name not in ("digest", "score_histogram")}
 
 
 def digest_columns(hashed: Column) -> list[Column]:
@@ -100,13 +114,18 @@ def audit_scores(
     scored = status.isin("ok", "truncated")
     sound = F.when(scored, probability.between(0, 1) & ~F.isnan(probability) & F.col("sentiment").isNotNull())
     sound = sound.otherwise(probability.isNull() & F.col("sentiment").isNull() & status.isin("empty", "failed"))
+    step, ok = step_of(probability, HISTOGRAM_BINS), status == "ok"
     row = staged.agg(
         *digest_columns(row_hash(schema, columns.kept)),
         *(F.count_if(status == name).alias(name) for name in ("ok", "truncated", "empty", "failed")),
         F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
         F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
         F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
+        F.coalesce(F.sum(F.when(ok, F.col("n_tokens"))), F.lit(0)).alias("tokens_ok"),
+        F.coalesce(F.sum(F.when(ok, F.col("n_unknown"))), F.lit(0)).alias("unknown_ok"),
         F.count_if(F.col("sentiment") == "positive").alias("positive"),
+        F.coalesce(F.sum(probability), F.lit(0.0)).alias("probability_sum"),
+        F.array(*(F.count_if(step == index) for index in range(HISTOGRAM_BINS))).alias("score_histogram"),
     ).collect()[0]
     digest = RowDigest.of(row)
     if digest != expected:
@@ -122,5 +141,10 @@ def audit_scores(
             f"{row['failed']:,} of {digest.count:,} rows failed, more than --max-failed-ratio {max_failed_ratio}; "
             "nothing was published"
         )
-    names = ("ok", "truncated", "empty", "failed", "tokens", "unknown_tokens", "positive")
-    return ScoreAudit(digest=digest, **{name: int(row[name]) for name in names})
+    names = ("ok", "truncated", "empty", "failed", "tokens", "unknown_tokens", "tokens_ok", "unknown_ok", "positive")
+    return ScoreAudit(
+        digest=digest,
+        **{name: int(row[name]) for name in names},
+        probability_sum=row["probability_sum"],
+        score_histogram=tuple(row["score_histogram"]),
+    )

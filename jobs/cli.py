@@ -21,6 +21,9 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 
+from jobs.redaction import redact, redact_values
+from jobs.run_log import LOG_FORMATS, configure_log, end_log, log_verdict
+from jobs.status_file import StatusFile
 from sentiment_core import errors
 from sentiment_core.mxnet_setup import prepare_mxnet
 
@@ -54,17 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="`sentiment VERB --help` shows its options")
     verb = parser.parse_args(given[:1]).verb
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)  # as schedulers stop a job: clean up, and say so
+    status: StatusFile | None = None
+    results = _Results()
     try:
+        configure_log(verb)
         prepare_mxnet()
         job = _load(VERBS[verb][0])
         options = argparse.ArgumentParser(
             prog=f"sentiment {verb}", description=VERBS[verb][1].capitalize() + ".", allow_abbrev=False
         )
         job.add_arguments(options)
-        sentence = job.run(options.parse_args(given[1:]), _emit)
+        _add_arguments(options)
+        chosen = options.parse_args(given[1:])
+        configure_log(verb, log_format=chosen.log_format)
+        status = StatusFile(chosen.status_file, verb=verb) if chosen.status_file else None
+        sentence = job.run(chosen, results.emit)
         code = 0
     except KeyboardInterrupt:
         sentence, code = "interrupted", 1
@@ -75,9 +83,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sentence, code = f"internal error: {type(error).__name__}: {_first_line(error)}", 1
         else:
             sentence, code = str(known), known.exit_code
+    sentence = redact(sentence)
+    log_verdict(code, sentence)
+    if status is not None:
+        status.end(code, sentence, result=results.last)
     _stop_spark()
+    end_log()
     print(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}", file=sys.stderr, flush=True)
     return code
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb understands."""
+    group = parser.add_argument_group("log")
+    group.add_argument(
+        "--log-format", choices=LOG_FORMATS, help="default: text in a terminal, else one JSON object a line"
+    )
+    group.add_argument(
+        "--status-file",
+        default=os.environ.get("SENTIMENT_STATUS_FILE"),
+        metavar="PATH|URI",
+        help="where the verdict is written as JSON, failed or not",
+    )
 
 
 def _load(module: str) -> Any:
@@ -94,12 +121,20 @@ def _load(module: str) -> Any:
         raise errors.EnvironmentFault(f"MXNet cannot be loaded ({error}); install libgomp1 and libquadmath0") from error
 
 
-def _emit(value: dict[str, Any]) -> None:
-    try:
-        print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
-    except BrokenPipeError:
-        # Nobody reads the result; what the job did still holds.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Results:
+    """What goes to standard output: one object a line."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Any] | None = None
+
+    def emit(self, value: dict[str, Any]) -> None:
+        """Write an object."""
+        self.last = value
+        try:
+            print(json.dumps(redact_values(value), ensure_ascii=False, default=str), flush=True)
+        except BrokenPipeError:
+            # Nobody reads the result; what the job did still holds.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

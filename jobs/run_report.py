@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
@@ -18,11 +19,15 @@ from pyspark.sql import SparkSession
 
 from jobs.audit import ScoreAudit
 from jobs.drift import validation_histogram
+from jobs.redaction import redact
 from jobs.review_source import ReviewSource
+from jobs.run_log import in_stage
 from jobs.schema import CONTRACT_VERSION
 from sentiment_core.artifact import Model
 
-__all__ = ["Timings", "describe_run", "name_run", "results"]
+__all__ = ["Timings", "cost_inputs", "describe_run", "name_run", "results"]
+
+_LOGGER = logging.getLogger(__name__)
 
 _PACKAGES = ("sentiment-warehouse", "pyspark", "pyarrow", "numpy", "onnxruntime", "mxnet", "torch")
 
@@ -35,10 +40,13 @@ class Timings:
 
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
-        """Time a stage."""
+        """Time a stage, and let the log name it."""
         started = time.monotonic()
-        yield
-        self.seconds[stage] = round(time.monotonic() - started, 3)
+        with in_stage(stage):
+            yield
+            seconds = round(time.monotonic() - started, 3)
+            self.seconds[stage] = seconds
+            _LOGGER.info("%s: %.1f s", stage, seconds, extra={"facts": {"seconds": seconds}})
 
 
 def name_run(source: ReviewSource, *, model: Model, options: argparse.Namespace, run_date: date) -> str:
@@ -52,6 +60,8 @@ def name_run(source: ReviewSource, *, model: Model, options: argparse.Namespace,
         "run_date": str(run_date),
         "only_new": options.only_new,
     }
+    if options.where:
+        decisive["where"] = sorted(set(map(str, options.where)))
     return f"{run_date}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
@@ -71,14 +81,19 @@ def describe_run(
         "run_id": run_id,
         "run_date": str(run_date),
         "input": {
-            "source": options.input,
+            "source": redact(options.input),
             "id_column": source.columns.id,
             "text_column": source.columns.text,
+            "where": list(map(str, options.where)),
             "rows": source.digest.count,
             "row_digest": source.digest.as_dict(),
             "text_digest": source.text_digest.as_dict(),
         },
-        "output": {"path": options.output, "partition_by": source.columns.partition, "kept": source.columns.kept},
+        "output": {
+            "path": redact(options.output),
+            "partition_by": source.columns.partition,
+            "kept": source.columns.kept,
+        },
         "model": {
             "sha256": model.sha256,
             "metrics": model.metrics.get("validation", {}),
@@ -99,11 +114,13 @@ def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> di
     rows, scored = audit.digest.count, max(1, audit.ok + audit.truncated)
     return {
         "counts": {"rows": rows} | audit.as_dict(),
+        "score_histogram": list(audit.score_histogram),
         "rates": {
             "positive": audit.positive / scored,
             "truncated": audit.truncated / max(1, rows),
+            "empty": audit.empty / max(1, rows),
             "failed": audit.failed / max(1, rows),
-            "unknown_words": audit.unknown_tokens / max(1, audit.tokens),
+            "unknown_words": audit.unknown_ok / max(1, audit.tokens_ok),
         },
         "throughput": {
             "reviews_per_second": rows / max(seconds, 1e-9),
@@ -113,6 +130,29 @@ def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> di
         "engines": sorted({engine for worker in workers.values() for engine in worker["engines"]}),
         "devices": sorted({device for worker in workers.values() for device in worker["devices"]}),
         "workers": workers,
+    }
+
+
+def cost_inputs(workers: Mapping[str, Any], seconds: Mapping[str, float], *, cores: int) -> dict[str, Any]:
+    """What a price is multiplied with: cores for as long as the run took, GPUs for as long as it scored.
+
+    Parameters
+    ----------
+    workers : mapping
+        What workers reported, by host and process.
+    seconds : mapping
+        Of each stage.
+    cores : int
+    """
+    gpus = {
+        (name.rpartition("/")[0], address) for name, worker in workers.items() for address in worker["gpu_addresses"]
+    }
+    return {
+        "cores": cores,
+        "core_seconds": round(cores * sum(seconds.values()), 1),
+        "gpus": len(gpus),
+        "gpu_seconds": round(len(gpus) * seconds.get("score", 0.0), 1),
+        "largest_worker_bytes": max((worker["peak_memory_bytes"] for worker in workers.values()), default=0),
     }
 
 

@@ -10,7 +10,7 @@ import argparse
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -23,10 +23,14 @@ from jobs.grouping import group_count, score_table
 from jobs.incremental import ScoredTable, audit_keys, digest_keys, key_columns, rows_of, unscored, without
 from jobs.lock import OutputLock
 from jobs.owner import Owner
+from jobs.progress import showing_progress
+from jobs.prometheus import to_prometheus
 from jobs.publish import Publication, read_report, signature
 from jobs.reading import data_files, refusing_unreadable
+from jobs.redaction import redact
 from jobs.review_source import ReviewSource
-from jobs.run_report import Timings, describe_run, name_run, results
+from jobs.run_log import begin_run, log_spark
+from jobs.run_report import Timings, cost_inputs, describe_run, name_run, results
 from jobs.schema import ScoreColumns
 from jobs.staging import (
     Staging,
@@ -92,6 +96,8 @@ def run_once(
     fs, location = open_output(session, options.output)
     refuse_other_partitioning(session, fs, output=options.output, partition=source.columns.partition)
     run_id = name_run(source, model=model, options=options, run_date=run_date)
+    begin_run(run_id)
+    log_spark(session._jvm)
     report = describe_run(session, options, source=source, model=model, run_date=run_date, run_id=run_id)
     run = _Run(
         session=session,
@@ -142,10 +148,12 @@ def run_once(
         report |= {
             "status": "published",
             "seconds": timings.seconds,
-            "cost_inputs": {"cores": cores, "core_seconds": round(cores * sum(timings.seconds.values()), 1)},
-            "report": f"{location}/_runs/{run_id}.json",
+            "cost_inputs": cost_inputs(report["workers"], timings.seconds, cores=cores),
+            "report": redact(f"{location}/_runs/{run_id}.json"),
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        publication.publish(report)
+        with timings.of("publish"):
+            publication.publish(report, metrics=to_prometheus(report))
     return report
 
 
@@ -191,7 +199,11 @@ class _Run:
             "run_date": F.lit(self.run_date),
         }
         try:
-            with self.timings.of("score"), refusing_unreadable(self.options.input):
+            with (
+                self.timings.of("score"),
+                showing_progress(context, statistics, groups=groups, rows=source.digest.count),
+                refusing_unreadable(self.options.input),
+            ):
                 scored = score_table(source.frame, columns=self.columns, scorer=scorer, groups=groups)
                 staged = staging.write(scored.withColumns(run_columns))
             with self.timings.of("audit"):

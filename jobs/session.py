@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from jobs.redaction import SPARK_REDACTION
 from sentiment_core.errors import EnvironmentFault
 
 __all__ = ["spark_session"]
@@ -50,13 +52,19 @@ DEFAULTS = {
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
+    # The audit has many columns; a warning on each run would be noise.
+    "spark.sql.debug.maxToStringFields": "200",
+    # What Spark's event log and its pages must not show.
+    **SPARK_REDACTION,
 }
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties").as_uri()
 # Without spark-submit: this machine.
 LOCAL_SETTINGS = {
     "spark.master": "local[*]",
     "spark.driver.memory": "2g",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    "spark.driver.defaultJavaOptions": f"-Dlog4j2.configurationFile={_LOG_SETTINGS}",
 }
 
 

@@ -57,7 +57,7 @@ def publishing(
                     fs.make_folder(f"{publication.data}/{partition}")
                     for name, content in files.items():
                         fs.write(f"{publication.data}/{partition}/{name}", content)
-                publication.publish({"run_id": run_id, "partitions": sorted(table)})
+                publication.publish({"run_id": run_id, "partitions": sorted(table)}, metrics=f"run {run_id}\n")
         finally:
             given()
             lock.release()
@@ -86,4 +86,4 @@ def assert_clean(disk: Disk, table: Table, *, reports: set[str]) -> None:
     """The table is there, with its reports, and nothing else."""
     assert disk.partitions() == table
     ours = {path for path in disk.tree if path.startswith("_")}
-    assert ours - {"_runs"} == {f"_runs/{run_id}.json" for run_id in reports}
+    assert ours - {"_runs"} == {f"_runs/{run_id}.{kind}" for run_id in reports for kind in ("json", "prom")}

@@ -1,0 +1,41 @@
+"""Passwords in URIs and settings, kept out of whatever is shown or stored.
+
+A location may carry one (``s3a://user:password@bucket``), and would come back in messages, reports and Spark's plans.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["SPARK_REDACTION", "redact", "redact_values"]
+
+# Names of settings and of a URI's parameters that hold a secret: those that Spark knows, and some that it misses.
+_NAMES = r"secret|passw(?:or)?d|token|credential|(?:access|account|api)[._-]?key|signature|\bsig\b"
+# Up to the last @ of the word, since a password may hold one; digits before a slash are a port.
+_PASSWORD = r"(?!\d+(?:[/\s]|$))[^\s'\"]+(?=@)"
+
+# Spark replaces what these match: names or values of its settings, and parts of its plans.
+SPARK_REDACTION = {
+    "spark.redaction.regex": rf"(?i){_NAMES}|://[^/\s:@]{{0,200}}:{_PASSWORD}",
+    "spark.sql.redaction.string.regex": rf"(?<=://[^/\s:@]{{0,200}}:){_PASSWORD}",
+}
+
+_USER_AND_PASSWORD = re.compile(rf"(://[^/\s:@]*:){_PASSWORD}")
+_PARAMETER = re.compile(rf"([?&;](?=[^=&\s]*(?:{_NAMES}))[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """The text with ``***`` for each password in a URI, and for each value of a parameter with a secret's name."""
+    return _PARAMETER.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1***", text))
+
+
+def redact_values(value: Any) -> Any:
+    """What JSON can hold, each string in it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: redact_values(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_values(inner) for inner in value]
+    return value

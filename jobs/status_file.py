@@ -1,0 +1,109 @@
+"""The verdict of a command as a file, for schedulers that cannot trust an exit code.
+
+spark-submit may end with 0 although the driver failed, when the driver runs in the cluster. The file lies where it was
+asked for, apart from all data: it says of a failed run, too, what happened.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JError, Py4JJavaError
+
+from jobs.redaction import redact, redact_values
+from sentiment_core.errors import UsageError
+
+__all__ = ["StatusFile"]
+
+_LOGGER = logging.getLogger(__name__)
+_SCHEME = re.compile(r"^([A-Za-z][\w+.-]*):/")
+
+
+class StatusFile:
+    """One command's status: ``running``, then ``done`` or ``failed``.
+
+    Parameters
+    ----------
+    location : str
+        A path of this machine, or a URI that Hadoop knows; there, ``running`` is not written, since that would start a
+        Java before the command needs one.
+    verb : str
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written.
+    """
+
+    def __init__(self, location: str, *, verb: str) -> None:
+        self._location = location
+        self._facts: dict[str, Any] = {
+            "verb": verb,
+            "host": socket.gethostname(),
+            "process_id": os.getpid(),
+            "started_at": _now(),
+        }
+        scheme = _SCHEME.match(location)
+        self._is_local = scheme is None or scheme[1] == "file"
+        if self._is_local:
+            try:
+                self._write({"status": "running"})
+            except OSError as error:
+                raise UsageError(
+                    f"--status-file {redact(location)} cannot be written ({error.strerror}); name another"
+                ) from error
+
+    def end(self, code: int, sentence: str, *, result: Mapping[str, Any] | None) -> None:
+        """Write the verdict; that it cannot be written is logged and changes nothing.
+
+        Parameters
+        ----------
+        code : int
+        sentence : str
+        result : mapping, optional
+            The last object that the command wrote to standard output.
+        """
+        verdict = {"status": "done" if code == 0 else "failed", "exit_code": code, "sentence": sentence}
+        try:
+            self._write({**verdict, "ended_at": _now(), "result": result})
+        except (OSError, Py4JError, Py4JJavaError, RuntimeError) as error:
+            _LOGGER.warning("the status file %s cannot be written: %s", self._location, type(error).__name__)
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
+        text = json.dumps(redact_values({**self._facts, **facts}), indent=2, default=str) + "\n"
+        if self._is_local:
+            path = Path(self._location.removeprefix("file://").removeprefix("file:"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged = path.with_name(f".{path.name}.{os.getpid()}")
+            staged.write_text(text)
+            staged.replace(path)
+        else:
+            _write_with_hadoop(self._location, text.encode())
+
+
+def _write_with_hadoop(location: str, content: bytes) -> None:
+    """Write a file through the JVM of the session, or through a new one if none was started."""
+    from pyspark import SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    gateway = SparkContext._gateway or launch_gateway()  # type: ignore[no-untyped-call]
+    jvm: Any = gateway.jvm
+    conf = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().newConfiguration(jvm.org.apache.spark.SparkConf())
+    path = jvm.org.apache.hadoop.fs.Path(location)
+    stream = path.getFileSystem(conf).create(path, True)
+    try:
+        stream.write(bytearray(content))
+    finally:
+        stream.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
