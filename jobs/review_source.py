@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -39,7 +41,7 @@ class ReviewSource:
 
     @classmethod
     def read(cls, session: SparkSession, options: argparse.Namespace, *, where: Column | None = None) -> ReviewSource:
-        """Open the input that the options name, or the part of it for which a condition holds.
+        """Open the input that the options name, or the part of it for which their conditions and one more hold.
 
         Raises
         ------
@@ -56,8 +58,9 @@ class ReviewSource:
             partition_by=options.partition_by,
         )
         corrupt = F.col(CORRUPT_RECORD).isNotNull() if CORRUPT_RECORD in frame.columns else F.lit(False)
-        if where is not None:
-            frame = frame.where(where | corrupt)
+        conditions = [*(condition.of(rows) for condition in options.where), *([] if where is None else [where])]
+        if conditions:
+            frame = frame.where(reduce(and_, conditions) | corrupt)
         source = cls.digested(frame, columns, source=options.input, corrupt=corrupt)
         return ReviewSource(
             frame=frame.select(*(column(name) for name in rows.names)),

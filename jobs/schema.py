@@ -29,6 +29,7 @@ __all__ = [
     "choose_columns",
     "column",
     "parse_names",
+    "require_column",
     "require_date",
     "row_hash",
 ]
@@ -126,8 +127,8 @@ def choose_columns(
     InputError
         If a column is missing, of an unusable type, or would stand twice in the output.
     """
-    _require(schema, id_column, "the id", "--id-column")
-    _require(schema, text_column, "the text", "--text-column")
+    require_column(schema, id_column, "the id", "--id-column")
+    require_column(schema, text_column, "the text", "--text-column")
     _require_type(schema, id_column, _ID_TYPES, "an id is a string, a whole number or a decimal")
     _require_type(schema, text_column, (T.StringType,), "the text must be a string; cast it first")
     if keep_columns == "all":
@@ -138,7 +139,7 @@ def choose_columns(
     if partition_by != "run_date":
         kept = tuple(dict.fromkeys((*kept, partition_by)))
     for name in kept:
-        _require(schema, name, "the kept", "--keep-columns")
+        require_column(schema, name, "the kept", "--keep-columns")
         if any(isinstance(part, _UNSUPPORTED) for part in _parts(schema[name].dataType)):
             raise InputError(
                 f"column {name!r} has the type {schema[name].dataType.simpleString()}, which cannot be kept; "
@@ -157,7 +158,7 @@ def require_date(schema: T.StructType, name: str) -> None:
     ------
     InputError
     """
-    _require(schema, name, "the date", "--date-column")
+    require_column(schema, name, "the date", "--date-column")
     kinds = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
     _require_type(schema, name, kinds, "dates are dates, timestamps or strings like 2026-11-23")
 
@@ -187,7 +188,13 @@ def row_hash(schema: T.StructType, names: Iterable[str]) -> Column:
     return F.xxhash64(*hashed)
 
 
-def _require(schema: T.StructType, name: str, role: str, option: str) -> None:
+def require_column(schema: T.StructType, name: str, role: str, option: str) -> None:
+    """Refuse a column that is missing or there twice.
+
+    Raises
+    ------
+    InputError
+    """
     if schema.names.count(name) == 1:
         return
     if schema.names.count(name) > 1:

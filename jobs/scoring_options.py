@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+from jobs.conditions import parse_condition
 from jobs.reading import INPUT_FORMATS
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import UsageError
@@ -24,6 +25,15 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id-column", default="review_id", metavar="NAME")
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--keep-columns", default="", metavar="A,B|all", help="columns that the output repeats")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        type=parse_condition,
+        metavar="CONDITION",
+        help="score only rows for which it holds: COLUMN = 'text', COLUMN >= 3, COLUMN in (1, 2), COLUMN is not null; "
+        "given repeatedly, all must hold",
+    )
     parser.add_argument("--partition-by", default="run_date", metavar="COLUMN")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
