@@ -2,9 +2,10 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
+export ORT_DISABLE_TELEMETRY := 1
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
-.PHONY: help setup demo test test-integrity check lock clean
+.PHONY: help setup demo test test-integrity check audit package lock clean
 
 bin := .venv/bin
 uv := build/uv/bin/uv
@@ -40,11 +41,20 @@ check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \
 	  $(bin)/$$tool || failed=1; done; exit $$failed
 
+audit: .venv/dev-is-ready ## look for known faults in code and packages (ARGS=--require-advisories fails without a service)
+	@$(bin)/python -m checks.audit_security $(ARGS)
+
+package: .venv/dev-is-ready ## build dist/: the wheel, and the environment that executors unpack
+	@rm -rf build/lib build/bdist.* && mkdir -p dist && rm -f dist/*.whl
+	@$(bin)/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
+	@$(bin)/python -m cluster.pack_environment dist/*.whl dist/environment.tar.gz
+	@$(bin)/python -m cluster.verify_environment dist/environment.tar.gz
+
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
 # away from where it has no wheel. Pins stay as they are unless ARGS say otherwise.
 lock: $(uv) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for the newest versions)
 	@$(compile) pyproject.toml --extra training --group build --output-file requirements.lock $(ARGS)
-	@$(compile) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+	@$(compile) --group dev --group package --group audit --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 $(uv): Makefile
 	@python3 -m venv build/uv

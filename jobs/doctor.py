@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.cluster_security import check_cluster, submit_settings
 from jobs.devices import gpu_count
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.errors import EnvironmentFault, SentimentError
@@ -48,14 +49,23 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     EnvironmentFault
         If a check found a problem.
     """
-    problems = 0
-    checks = (*_packages(), _java(), *_model(options.model or bundled_model_path()), _training(), _gpus(), _machine())
+    problems = warnings = 0
+    checks = (
+        *_packages(),
+        _java(),
+        *_model(options.model or bundled_model_path()),
+        _training(),
+        _gpus(),
+        _machine(),
+        *check_cluster(submit_settings(os.environ)),
+    )
     for check in checks:
         problems += check["status"] == "problem"
+        warnings += check["status"] == "warning"
         emit(check)
     if problems:
         raise EnvironmentFault(f"{problems} problems found; each line above that is one names its cure")
-    return "no problem found"
+    return "no problem found" + (f", {warnings} warnings" if warnings else "")
 
 
 def _ok(name: str, **facts: Any) -> dict[str, Any]:

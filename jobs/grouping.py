@@ -12,6 +12,7 @@ from pyspark.sql import types as T
 
 from jobs.executor import GroupScorer
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, column
+from jobs.worker_errors import withholding_content
 
 __all__ = ["group_count", "score_table"]
 
@@ -49,7 +50,8 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
 
     # Spark reads the iterator form off these annotations, which it does not find on a callable object.
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return scorer(batches)
+        with withholding_content():
+            yield from scorer(batches)
 
     grouped = frame.select(*numbered, column(columns.text).alias(TEXT), group).repartitionById(groups, F.col(GROUP))
     scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + WORKER_FIELDS.fields))

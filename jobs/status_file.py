@@ -1,7 +1,8 @@
 """The verdict of a command as a file, for schedulers that cannot trust an exit code.
 
 spark-submit may end with 0 although the driver failed, when the driver runs in the cluster. The file lies where it was
-asked for, apart from all data: it says of a failed run, too, what happened.
+asked for, apart from all data: it says of a failed run, too, what happened. ``python -m jobs.status_file VERB`` reads
+one from standard input, and ends as the command did.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +23,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from jobs.redaction import redact, redact_values
 from sentiment_core.errors import UsageError
 
-__all__ = ["StatusFile"]
+__all__ = ["StatusFile", "repeat"]
 
 _LOGGER = logging.getLogger(__name__)
 _SCHEME = re.compile(r"^([A-Za-z][\w+.-]*):/")
@@ -89,6 +91,26 @@ class StatusFile:
             _write_with_hadoop(self._location, text.encode())
 
 
+def repeat(verb: str, text: str) -> int:
+    """Say again what a command said: its last result, its closing sentence; returns its exit code.
+
+    Parameters
+    ----------
+    verb : str
+    text : str
+        The content of its status file; empty if there is none.
+    """
+    try:
+        verdict = json.loads(text)
+        code, sentence, result = int(verdict["exit_code"]), verdict["sentence"], verdict["result"]
+    except (ValueError, LookupError, TypeError):
+        code, sentence, result = 1, "the driver ended without a verdict; look at its log in the cluster", None
+    if result is not None:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}\n")
+    return code
+
+
 def _write_with_hadoop(location: str, content: bytes) -> None:
     """Write a file through the JVM of the session, or through a new one if none was started."""
     from pyspark import SparkContext
@@ -107,3 +129,7 @@ def _write_with_hadoop(location: str, content: bytes) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    sys.exit(repeat(sys.argv[1], sys.stdin.read()))

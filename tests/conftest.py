@@ -12,6 +12,7 @@ from hypothesis import settings
 
 # MXNet reads it at its import. On batches this small, threads only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of benchmarks that import it themselves
 
 # The same examples on every run and machine; slow machines are no failure.
 settings.register_profile("sentiment", deadline=None, derandomize=True, max_examples=60)

@@ -1,1 +1,7 @@
 """One module an engine: padded token batches -> logits."""
+
+import os
+
+# Before its import: else ONNX Runtime (from 1.32 on) keeps a database of its use below the home directory, with the
+# machine, the interpreter's path and an identifier, and sends it to its maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

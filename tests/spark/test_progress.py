@@ -14,7 +14,7 @@ from jobs.progress import Progress, showing_progress
 def report(rows: int) -> dict[str, object]:
     return {
         "rows": rows, "tokens": 0, "groups": 1, "seconds": 0.0, "engines": [], "devices": [], "gpu_addresses": [],
-        "peak_memory_bytes": 0,
+        "peak_memory_bytes": 0, "failures": {},
     }  # fmt: skip
 
 
