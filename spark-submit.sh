@@ -6,7 +6,7 @@
 #
 #   ./spark-submit.sh score --input reviews --output scores                                   # this machine
 #   ./spark-submit.sh --master spark://host:7077 --executor-memory 8g score ...               # standalone
-#   ./spark-submit.sh --master yarn --archives env.tar.gz#environment score ...               # YARN
+#   ./spark-submit.sh --master yarn --deploy-mode cluster score --status-file hdfs:/status/tonight.json ...
 #   ./spark-submit.sh --master k8s://https://host --conf spark.kubernetes.container.image=... score ...
 #   SENTIMENT_GPUS=1 SENTIMENT_GPU_DISCOVERY=/opt/find-gpus.sh ./spark-submit.sh --master spark://host:7077 \
 #       score --device gpu ...                                                                # one GPU a task
@@ -24,6 +24,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${SENTIMENT_GPUS_PER_TASK:=1}"             # may be a fraction: tasks then share a GPU
 : "${SENTIMENT_GPU_DISCOVERY:=}"              # script that prints the executor's GPU addresses as Spark wants them
 : "${SENTIMENT_LOG_LEVEL:=WARN}"              # of Spark; the job's own progress is always shown
+: "${SENTIMENT_ENVIRONMENT=$here/dist/environment.tar.gz}" # what executors unpack (`make package`); empty: nothing
+: "${SENTIMENT_IMAGE_HOME:=/opt/sentiment}"   # where a Kubernetes image has that environment
 
 fail() { echo "spark-submit.sh: failed: $1" >&2; exit "$2"; }
 
@@ -49,12 +51,45 @@ jobs=$("$python" -c 'import os, jobs; print(os.path.dirname(jobs.__file__))')
 { [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; } || command -v java >/dev/null \
   || fail "no Java; install version 17 or newer or set JAVA_HOME" 6
 
-# Executors take the driver's Python where they share its file system, or the one of a shipped archive.
-executor_python=${PYSPARK_PYTHON:-$python}
-case " ${submit[*]:-} " in *"#environment"*) executor_python=./environment/bin/python ;; esac
+given() { # the value of one of Spark's options, the last one if there are several
+  local value="" i
+  for ((i = 0; i < ${#submit[@]}; i++)); do
+    case ${submit[i]} in "$1") value=${submit[i + 1]:-} ;; "$1"=*) value=${submit[i]#*=} ;; esac
+  done
+  echo "$value"
+}
+master=$(given --master)
+deploy_mode=$(given --deploy-mode)
+
+# What executors run: the driver's Python where they share its files, that of the image on Kubernetes, else that of the
+# shipped environment. A driver in the cluster has what executors have.
+ship=() home=
+case ${master:=$SENTIMENT_MASTER} in
+  local*) ;;
+  k8s*) home=$SENTIMENT_IMAGE_HOME ;;
+  *)
+    if [ -n "$(given --archives)" ]; then
+      case $(given --archives) in *"#environment"*) home=./environment ;; esac
+    elif [ -z "${PYSPARK_PYTHON:-}" ] && [ -f "${SENTIMENT_ENVIRONMENT:-}" ]; then
+      stale=$(find "$jobs" "$jobs/../sentiment_core" -name '*.py' -newer "$SENTIMENT_ENVIRONMENT" -print -quit)
+      [ -z "$stale" ] || fail "$SENTIMENT_ENVIRONMENT is older than $stale; run \`make package\`" 6
+      ship=(--archives "$SENTIMENT_ENVIRONMENT#environment")
+      home=./environment
+    fi ;;
+esac
+executor_python=${PYSPARK_PYTHON:-${home:+$home/bin/python}}
+: "${executor_python:=$python}"
+driver_python=$python
+log_settings=$jobs/log4j2.properties
+program=$jobs/cli.py
+if [ "$deploy_mode" = cluster ]; then
+  driver_python=$executor_python
+  [ -z "$home" ] || log_settings=$home/lib/python3.11/site-packages/jobs/log4j2.properties
+  case $master in k8s*) program=local://$home/lib/python3.11/site-packages/jobs/cli.py ;; esac
+fi
 
 conf() { settings+=(--conf "$1=$2"); }
-settings=(--name "sentiment $1" --master "$SENTIMENT_MASTER")
+settings=(--name "sentiment $1" --master "$SENTIMENT_MASTER" ${ship[@]+"${ship[@]}"})
 settings+=(--driver-memory "$SENTIMENT_DRIVER_MEMORY" --executor-memory "$SENTIMENT_EXECUTOR_MEMORY")
 conf spark.executor.memoryOverhead "$SENTIMENT_WORKER_OVERHEAD"
 [ -z "$SENTIMENT_EXECUTOR_CORES" ] || conf spark.executor.cores "$SENTIMENT_EXECUTOR_CORES"
@@ -74,19 +109,39 @@ conf spark.network.timeout 300s
 conf spark.task.maxFailures 4
 conf spark.speculation false
 conf spark.pyspark.python "$executor_python"
-conf spark.pyspark.driver.python "$python"
+conf spark.pyspark.driver.python "$driver_python"
 conf spark.ui.showConsoleProgress false
 conf spark.log.level "$SENTIMENT_LOG_LEVEL"
-log=-Dlog4j2.configurationFile="file:$jobs/log4j2.properties"
+log=-Dlog4j2.configurationFile=$log_settings
 conf spark.driver.defaultJavaOptions "$log -Dsentiment.log.level=$SENTIMENT_LOG_LEVEL"
 
 unset PYSPARK_DRIVER_PYTHON PYSPARK_PYTHON # the settings above say it; the variables would win
 export SPARK_HOME=$spark_home
 settings+=(${submit[@]+"${submit[@]}"})
-case " ${submit[*]:-} " in
-  *deploy-mode[\ =]cluster*)
-    exec "$spark_home/bin/spark-submit" "${settings[@]}" "$jobs/cli.py" "$@" ;;
-esac
+if [ "$deploy_mode" = cluster ]; then
+  # The driver's standard error and exit code stay in the cluster, and spark-submit may end with 0 though it failed: the
+  # verdict is what the driver wrote into its status file.
+  conf spark.yarn.appMasterEnv.SENTIMENT_LOG_FORMAT json
+  conf spark.kubernetes.driverEnv.SENTIMENT_LOG_FORMAT json
+  status_file=${SENTIMENT_STATUS_FILE:-}
+  verb_options=("$@")
+  for ((i = 0; i < $#; i++)); do
+    case ${verb_options[i]} in
+      --status-file) status_file=${verb_options[i + 1]:-} ;;
+      --status-file=*) status_file=${verb_options[i]#*=} ;;
+    esac
+  done
+  case $status_file in
+    *:/*) ;;
+    *) fail "with --deploy-mode cluster, name a --status-file URI that this machine can read, too: without it nobody \
+could tell whether the job succeeded" 2 ;;
+  esac
+  hadoop() { "$spark_home/bin/spark-class" org.apache.hadoop.fs.FsShell "$@" 2>/dev/null; }
+  hadoop -rm -f "$status_file" >/dev/null || fail "the old status file $status_file cannot be removed" 6
+  "$spark_home/bin/spark-submit" "${settings[@]}" "$program" "$@" --status-file "$status_file" >&2 || true
+  verdict=$(hadoop -cat "$status_file") || true
+  exec "$python" -m jobs.status_file "$1" <<<"$verdict"
+fi
 # spark-submit would pour the driver's standard error into its standard output, where schedulers read the result.
 # So the driver starts first, and starts Spark with the same options when the verb needs it.
 PYSPARK_SUBMIT_ARGS="$("$python" -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${settings[@]}") pyspark-shell"

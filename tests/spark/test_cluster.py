@@ -4,47 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-import pyspark
 import pytest
+from daemons import daemon
 
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model
 
 ROOT = Path(__file__).parents[2]
-SPARK_HOME = Path(pyspark.__file__).parent
-
-
-@contextmanager
-def daemon(name: str, *arguments: str, until: str, **environment: str) -> Iterator[str]:
-    """A process of Spark, once its log says the awaited words; yields what they captured."""
-    process = subprocess.Popen(
-        [SPARK_HOME / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "SPARK_HOME": str(SPARK_HOME), **environment},
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            found = re.search(until, line)
-            if found:
-                yield found[1]
-                break
-        else:
-            pytest.fail(f"{name} ended with {process.wait()}")
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 @pytest.fixture
@@ -70,8 +44,11 @@ def master(tmp_path: Path, gpu_discovery: Path) -> Iterator[str]:
                 "worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "-c", "2", "-m", "3g",
                 "-d", str(tmp_path / "work"), port,
                 until=r"(Successfully registered with master)",
-                SPARK_WORKER_OPTS="-Dspark.worker.resource.gpu.amount=2 "
-                f"-Dspark.worker.resource.gpu.discoveryScript={gpu_discovery}",
+                environment={
+                    **os.environ,
+                    "SPARK_WORKER_OPTS": "-Dspark.worker.resource.gpu.amount=2 "
+                    f"-Dspark.worker.resource.gpu.discoveryScript={gpu_discovery}",
+                },
             )
         )  # fmt: skip
         yield port
@@ -96,6 +73,7 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
             env={
                 **os.environ,
                 "PYSPARK_DRIVER_PYTHON": sys.executable,
+                "SENTIMENT_ENVIRONMENT": "",  # the worker runs on this machine
                 "SENTIMENT_GPUS": "2",
                 "SENTIMENT_GPU_DISCOVERY": str(gpu_discovery),
             },

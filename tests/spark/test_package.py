@@ -1,0 +1,169 @@
+"""The environment archive on a cluster whose machine has neither the project nor its Python.
+
+`make package` builds the archive; without a fresh one these tests have nothing to say, and are skipped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from daemons import SPARK_HOME, daemon
+from reference import reference_probability
+
+from cluster.verify_environment import problems_in_list
+from jobs.sample_reviews import generate_reviews
+from sentiment_core.artifact import Model
+
+ROOT = Path(__file__).parents[2]
+ARCHIVE = ROOT / "dist" / "environment.tar.gz"
+
+
+@pytest.fixture
+def archive() -> Path:
+    sources = [path for folder in ("jobs", "sentiment_core") for path in (ROOT / folder).rglob("*.py")]
+    if not ARCHIVE.exists() or ARCHIVE.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+        pytest.skip("no fresh dist/environment.tar.gz; run `make package`")
+    return ARCHIVE
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that driver and executors both see."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def elsewhere() -> list[str]:
+    """Starts a command where the project, its environment and its interpreter are not there."""
+    hidden = dict.fromkeys(map(str, (ROOT, Path(sys.prefix), Path(sys.base_prefix))))
+    if sys.base_prefix in ("/usr", "/usr/local"):
+        pytest.skip("the interpreter is the system's, and Java needs its folder")
+    mounts = "; ".join(f"mount -t tmpfs tmpfs {shlex.quote(path)}" for path in hidden)
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{mounts}; exec "$@"', "sh"]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this user may not hide folders from a process")
+    return command
+
+
+@pytest.fixture
+def master(shared: Path, elsewhere: list[str]) -> Iterator[str]:
+    """URL of a cluster with one worker, which runs elsewhere, from a copy of Spark's own files."""
+    spark_home = shared / "spark"
+    for part in ("bin", "jars", "python/lib"):
+        shutil.copytree(SPARK_HOME / part, spark_home / part, copy_function=_link)
+    java = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
+    with ExitStack() as stack:
+        url = stack.enter_context(
+            daemon(
+                "master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0",
+                until=r"Starting Spark master at (spark://\S+)", spark_home=spark_home,
+            )
+        )  # fmt: skip
+        stack.enter_context(
+            daemon(
+                "worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "-c", "2", "-m", "3g",
+                "-d", str(shared / "work"), url,
+                until=r"(Successfully registered with master)", spark_home=spark_home, inside=elsewhere,
+                environment={"PATH": "/usr/local/bin:/usr/bin:/bin", **java},
+            )
+        )  # fmt: skip
+        yield url
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def test_executors_without_the_project_score_with_the_shipped_environment(
+    master: str, archive: Path, model: Model, model_path: Path, shared: Path
+) -> None:
+    reviews = generate_reviews(300)
+    pq.write_table(reviews, shared / "in.parquet")
+
+    def submit(environment: Path | str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                ROOT / "spark-submit.sh", "--master", master, "--executor-memory", "1g",
+                "--conf", "spark.task.maxFailures=1", "score", "--input", shared / "in.parquet",
+                "--output", shared / "scores", "--model", model_path, "--precision", "float32",
+                "--run-date", "2026-11-23",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=shared,
+            env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable, "SENTIMENT_ENVIRONMENT": str(environment)},
+        )  # fmt: skip
+
+    refused = submit("")
+    assert refused.returncode == 1, refused.stderr
+    assert not list(shared.glob("scores/**/*.parquet"))
+
+    done = submit(archive)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["engines"] == ["onnx float32"]
+    table = ds.dataset(shared / "scores", partitioning="hive").to_table().sort_by("review_id")
+    expected = reference_probability(model, reviews.sort_by("review_id")["text"].to_pylist())
+    np.testing.assert_allclose(table["positive_probability"].to_numpy(), expected, atol=1e-5)
+
+
+def test_a_stale_environment_is_not_shipped(tmp_path: Path) -> None:
+    stale = tmp_path / "environment.tar.gz"
+    stale.touch()
+    os.utime(stale, (0, 0))
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", "--master", "spark://127.0.0.1:1", "score", "--input", "x", "--output", "y"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable, "SENTIMENT_ENVIRONMENT": str(stale)},
+    )
+    assert done.returncode == 6
+    assert "is older than" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "link", "mode", "says"),
+    [
+        ("/etc/cron.d/job", tarfile.REGTYPE, "", 0o644, "no plain file"),
+        ("lib/../../x", tarfile.REGTYPE, "", 0o644, "no plain file"),
+        ("lib/x", tarfile.CHRTYPE, "", 0o644, "no plain file"),
+        ("lib/x", tarfile.LNKTYPE, "/etc/passwd", 0o644, "no plain file"),
+        ("lib/x", tarfile.SYMTYPE, "/etc/passwd", 0o755, "leads to /etc/passwd"),
+        ("lib/x", tarfile.SYMTYPE, "..", 0o755, "leads to .."),
+        ("lib/x", tarfile.REGTYPE, "", 0o4755, "changes its user"),
+        ("lib/x", tarfile.REGTYPE, "", 0o666, "changed by others"),
+        ("lib/__pycache__/x.pyc", tarfile.REGTYPE, "", 0o644, "has no place"),
+    ],
+)
+def test_an_archive_that_reaches_out_of_its_folder_is_refused(
+    tmp_path: Path, name: str, kind: bytes, link: str, mode: int, says: str
+) -> None:
+    entries = ["bin/python", "bin/python3.11", "lib/python3.11/site-packages/jobs/executor.py"]
+    with tarfile.open(tmp_path / "sound.tar.gz", "w:gz") as sound, tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as bad:
+        for entry in entries:
+            for archive in (sound, bad):
+                archive.addfile(tarfile.TarInfo(entry), io.BytesIO())
+        hostile = tarfile.TarInfo(name)
+        hostile.type, hostile.linkname, hostile.mode = kind, link, mode
+        bad.addfile(hostile)
+    assert problems_in_list(tmp_path / "sound.tar.gz") == []
+    (problem,) = problems_in_list(tmp_path / "bad.tar.gz")
+    assert says in problem
