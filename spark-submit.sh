@@ -23,7 +23,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${SENTIMENT_GPUS:=0}"                      # GPUs of each executor
 : "${SENTIMENT_GPUS_PER_TASK:=1}"             # may be a fraction: tasks then share a GPU
 : "${SENTIMENT_GPU_DISCOVERY:=}"              # script that prints the executor's GPU addresses as Spark wants them
-: "${SENTIMENT_LOG_LEVEL:=WARN}"              # of Spark; the job's own progress is always shown
+: "${SENTIMENT_LOG_LEVEL:=WARN}"              # of Spark; DEBUG also shows whole errors, which may quote reviews
 : "${SENTIMENT_ENVIRONMENT=$here/dist/environment.tar.gz}" # what executors unpack (`make package`); empty: nothing
 : "${SENTIMENT_IMAGE_HOME:=/opt/sentiment}"   # where a Kubernetes image has that environment
 

@@ -41,10 +41,15 @@ LEFT_OUT = re.compile(
 )
 # Tools of the standard library, and modules of systems that no executor has.
 LEFT_OUT_OF_PYTHON = re.compile(
-    r"(^|/)(__pycache__|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|pydoc_data|site-packages)(/|$)|^config-"
+    r"(^|/)(__pycache__|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|pydoc_data|(site|dist)-packages)(/|$)|^config-"
     r"|^lib-dynload/(_tkinter|_test|_curses|_dbm|_gdbm|_sqlite3|_crypt|nis|readline|ossaudiodev|spwd|_xx|xx)"
-    r"|^(turtle|antigravity|this)\.py$"
+    r"|^(turtle|antigravity|this|sitecustomize)\.py$"
 )
+# Python imports it at each start. Debian's interpreter knows no site-packages, but dist-packages of the system.
+SITE = f"""
+import os, site, sys
+site.addsitedir(os.path.join(sys.prefix, "lib", "{VERSION}", "site-packages"))
+"""
 # Every Linux with Java has them, and another glibc must not be mixed with its loader.
 OF_THE_SYSTEM = re.compile(r"^(ld-linux.*|lib(c|m|dl|pthread|rt|resolv|util|gcc_s|stdc\+\+)\.so\.\d+)$")
 MODE_OF_PROGRAMS, MODE_OF_FILES = 0o755, 0o644
@@ -85,6 +90,7 @@ def copy_python(root: Path) -> None:
         patch(module, "$ORIGIN/../..")
     for bundled in sorted((root / "lib").glob("*.so*")):
         patch(bundled, "$ORIGIN")
+    (root / "lib" / VERSION / "sitecustomize.py").write_text(SITE)
     # It tells how to build modules, by paths of this machine.
     for table in (root / "lib" / VERSION).glob("_sysconfigdata*.py"):
         table.write_text(table.read_text().replace(sys.base_prefix, "/environment"))

@@ -19,8 +19,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
-
+from jobs.internal_errors import describe_unexpected
 from jobs.redaction import redact, redact_values
 from jobs.run_log import LOG_FORMATS, configure_log, end_log, log_verdict
 from jobs.status_file import StatusFile
@@ -80,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = _as_known(error)
         if known is None:
             logging.getLogger(__name__).debug("internal error", exc_info=error)
-            sentence, code = f"internal error: {type(error).__name__}: {_first_line(error)}", 1
+            sentence, code = f"{describe_unexpected(error)}; SENTIMENT_LOG_LEVEL=DEBUG shows it", 1
         else:
             sentence, code = str(known), known.exit_code
     sentence = redact(sentence)
@@ -152,13 +151,6 @@ def _as_known(error: Exception) -> errors.SentimentError | None:
     known = errors.SentimentError(found[2])
     known.exit_code = kind.exit_code
     return known
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, Py4JJavaError):
-        error = RuntimeError(error.java_exception.toString())
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
 
 
 def _stop_spark() -> None:

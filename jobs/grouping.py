@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.executor import GroupScorer
+from jobs.internal_errors import withholding_content
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, column
-from jobs.worker_errors import withholding_content
 
 __all__ = ["group_count", "score_table"]
 

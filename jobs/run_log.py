@@ -56,7 +56,8 @@ def configure_log(verb: str, *, log_format: str | None = None) -> None:
     _PRESENT.update(verb=verb, run_id=None, stage=None)
     handler = _LiveHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if chosen == "json" else _TextFormatter("%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    level = logging.DEBUG if os.environ.get("SENTIMENT_LOG_LEVEL") == "DEBUG" else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("py4j").setLevel(logging.WARNING)
 
 

@@ -21,7 +21,7 @@ from models import tiny_model
 
 from checks.audit_security import Allowed, Finding, read_allowed, unexpected
 from jobs.cluster_security import check_cluster, submit_settings
-from jobs.worker_errors import withholding_content
+from jobs.internal_errors import withholding_content
 from sentiment_core.artifact import DIGESTS, Model, load_model, save_model
 from sentiment_core.checkpoint import load_checkpoint
 from sentiment_core.errors import AuditError, SentimentError

@@ -1,0 +1,54 @@
+"""Unexpected errors, told without their messages, which may quote a review.
+
+Spark copies what a worker raises into its logs, its event log and the driver's own error, and says of data that it
+cannot use what the data were. What is left names the kind of the error and its place, enough to find it.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sentiment_core.errors import SentimentError
+
+__all__ = ["describe_unexpected", "withholding_content"]
+
+# Spark names its errors.
+_CONDITION = re.compile(r"\[([A-Z][A-Z0-9_.]+)\]")
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Kind and place of an error, in one sentence.
+
+    Parameters
+    ----------
+    error : Exception
+        One that is not `SentimentError`, whose messages are written with care.
+    """
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    condition = _CONDITION.search(str(error))
+    named = f" {condition[1]}" if condition else ""
+    return (
+        f"internal error: {type(error).__name__}{named} in line {frame.lineno} of {Path(frame.filename).name}; its "
+        "message is withheld, since it may quote a review"
+    )
+
+
+@contextmanager
+def withholding_content() -> Iterator[None]:
+    """Let an unexpected error leave a worker without its message.
+
+    Raises
+    ------
+    SentimentError
+        In the place of any other exception.
+    """
+    try:
+        yield
+    except SentimentError:
+        raise
+    except Exception as error:  # noqa: BLE001, it goes on under another name
+        raise SentimentError(describe_unexpected(error)) from None
