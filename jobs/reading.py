@@ -76,7 +76,7 @@ def open_table(session: SparkSession, source: str, *, input_format: str | None =
         if not _is_partitioned(files, source=source):
             # Without it, Spark ignores files in folders that are not named `column=value`.
             reader = reader.option("recursiveFileLookup", "true")
-        frame = _read_files(reader, source, input_format or _format_of(source))
+        frame = _read_files(reader, source, input_format or _format_of(source), files=files)
         if len(frame.inputFiles()) != len(files):
             raise InputError(
                 f"{source}: Spark would read other files than that; avoid the characters *?[]{{}} in names"
@@ -148,7 +148,7 @@ def _open_catalog_table(session: SparkSession, name: str) -> DataFrame:
         ) from error
 
 
-def _read_files(reader: DataFrameReader, source: str, input_format: str) -> DataFrame:
+def _read_files(reader: DataFrameReader, source: str, input_format: str, *, files: list[str]) -> DataFrame:
     if input_format == "parquet":
         return reader.parquet(source)
     if input_format == "json":
@@ -156,6 +156,14 @@ def _read_files(reader: DataFrameReader, source: str, input_format: str) -> Data
     # Pruned columns would hide records that have too few or too many fields.
     reader = reader.options(header="true", multiLine="true", escape='"', enforceSchema="false")
     reader = reader.options(columnPruning="false", columnNameOfCorruptRecord=CORRUPT_RECORD)
+    if len(files) > 1:
+        # Spark refuses other headers as well, but shows them in its logs: where there is none, that is a review.
+        first, *others = (f"{source.rstrip('/')}/{name}" for name in files)
+        names = reader.csv(first).columns
+        if any(reader.csv(other).columns != names for other in others):
+            raise InputError(
+                f"{source}: the files have different headers, or one has none; give each kind its own input"
+            )
     schema = reader.csv(source).schema.add(CORRUPT_RECORD, T.StringType())
     return reader.schema(schema).csv(source)
 
