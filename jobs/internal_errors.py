@@ -16,6 +16,7 @@ from sentiment_core.errors import SentimentError
 
 __all__ = ["describe_unexpected", "withholding_content"]
 
+_PACKAGES = ("jobs", "sentiment_core")
 # Spark names its errors.
 _CONDITION = re.compile(r"\[([A-Z][A-Z0-9_.]+)\]")
 
@@ -28,7 +29,9 @@ def describe_unexpected(error: Exception) -> str:
     error : Exception
         One that is not `SentimentError`, whose messages are written with care.
     """
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if set(_PACKAGES) & set(Path(frame.filename).parts)]
+    frame = (ours or frames)[-1]
     condition = _CONDITION.search(str(error))
     named = f" {condition[1]}" if condition else ""
     return (

@@ -40,6 +40,7 @@ _UNREADABLE = (
     "crc mismatch",
     "Invalid UTF-8",
     "PATH_NOT_FOUND",
+    "UnsupportedOperationException",  # of a file system that cannot list a folder
 )
 
 

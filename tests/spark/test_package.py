@@ -51,7 +51,8 @@ def shared() -> Iterator[Path]:
 @pytest.fixture
 def elsewhere() -> list[str]:
     """Starts a command where the project, its environment and its interpreter are not there."""
-    hidden = dict.fromkeys(map(str, (ROOT, Path(sys.prefix), Path(sys.base_prefix))))
+    folders = {ROOT, Path(sys.prefix), Path(sys.base_prefix)}
+    hidden = sorted(str(folder) for folder in folders if not folders & set(folder.parents))
     if sys.base_prefix in ("/usr", "/usr/local"):
         pytest.skip("the interpreter is the system's, and Java needs its folder")
     mounts = "; ".join(f"mount -t tmpfs tmpfs {shlex.quote(path)}" for path in hidden)
@@ -86,6 +87,12 @@ def master(shared: Path, elsewhere: list[str]) -> Iterator[str]:
         yield url
 
 
+def environment_with(archive: Path | str) -> dict[str, str]:
+    """That of the tests, but for the Python of executors, which a session in this process has set."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
+    return {**kept, "PYSPARK_DRIVER_PYTHON": sys.executable, "SENTIMENT_ENVIRONMENT": str(archive)}
+
+
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
@@ -110,7 +117,7 @@ def test_executors_without_the_project_score_with_the_shipped_environment(
             capture_output=True,
             text=True,
             cwd=shared,
-            env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable, "SENTIMENT_ENVIRONMENT": str(environment)},
+            env=environment_with(environment),
         )  # fmt: skip
 
     refused = submit("")
@@ -133,7 +140,7 @@ def test_a_stale_environment_is_not_shipped(tmp_path: Path) -> None:
         [ROOT / "spark-submit.sh", "--master", "spark://127.0.0.1:1", "score", "--input", "x", "--output", "y"],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable, "SENTIMENT_ENVIRONMENT": str(stale)},
+        env=environment_with(stale),
     )
     assert done.returncode == 6
     assert "is older than" in done.stderr.splitlines()[-1]
