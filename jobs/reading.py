@@ -88,15 +88,16 @@ def open_table(session: SparkSession, source: str, *, input_format: str | None =
 def data_files(session: SparkSession, source: str) -> list[str] | None:
     """Data files at or below a path, relative to it, without hidden ones; None if there is no such path."""
     fs, root = hadoop_path(session, source)
-    if not fs.exists(root):
-        return None
-    base = fs.getFileStatus(root).getPath().toUri().getPath()
-    listing = fs.listFiles(root, True)
     found = []
-    while listing.hasNext():
-        name = listing.next().getPath().toUri().getPath().removeprefix(base).lstrip("/")
-        if not any(part.startswith(("_", ".")) for part in PurePosixPath(name).parts):
-            found.append(name)
+    with refusing_unreadable(source):
+        if not fs.exists(root):
+            return None
+        base = fs.getFileStatus(root).getPath().toUri().getPath()
+        listing = fs.listFiles(root, True)
+        while listing.hasNext():
+            name = listing.next().getPath().toUri().getPath().removeprefix(base).lstrip("/")
+            if not any(part.startswith(("_", ".")) for part in PurePosixPath(name).parts):
+                found.append(name)
     return sorted(found)
 
 
