@@ -124,7 +124,7 @@ def refusing_unreadable(source: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:
-        text = str(error)
+        text = f"{type(error).__name__}: {error}"
         if "TIMESTAMP(NANOS" in text:
             raise InputError(
                 f"{source}: holds nanosecond timestamps, which Spark cannot read; write them as microseconds"
