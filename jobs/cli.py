@@ -36,6 +36,7 @@ VERBS = {
     "score": ("jobs.score_reviews", "score a review table with Spark"),
     "backfill": ("jobs.backfill_scores", "score a review table for each date of a range"),
     "summarize": ("jobs.summarize_scores", "make marts for dashboards from scores, and watch for drift"),
+    "dashboard": ("jobs.dashboard", "write the marts as one HTML page"),
     "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),
     "doctor": ("jobs.doctor", "check this machine"),
 }

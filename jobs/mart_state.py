@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from jobs.file_system import FileSystem
 from jobs.mart_schemas import MARTS_VERSION
@@ -15,6 +16,13 @@ __all__ = ["MartState"]
 
 # Of the two the second is there while the first is replaced.
 _FILE, _NEW = "_state.json", "_state.json.new"
+
+
+class _Reader(Protocol):
+    """As much of a `FileSystem` as loading needs."""
+
+    def read(self, path: str) -> bytes | None:
+        """Content of a file; None if there is none."""
 
 
 @dataclass(kw_only=True)
@@ -41,7 +49,7 @@ class MartState:
     validation: dict[str, Sequence[int]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, fs: FileSystem, *, output: str, settings: Mapping[str, str]) -> MartState:
+    def load(cls, fs: _Reader, *, output: str, settings: Mapping[str, str]) -> MartState:
         """The state of the marts in the root of a file system; an empty one where there are none.
 
         Raises

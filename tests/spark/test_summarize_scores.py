@@ -369,7 +369,7 @@ def engines(made: tuple[Path, Path], spark: SparkSession) -> Any:
         spark_session.sql(statement.replace("${marts}", str(marts)).replace("${scores}", str(scores)))
     duck = duckdb.connect()
     duck.execute(f"SET VARIABLE marts = '{marts}'; SET VARIABLE scores = '{scores}'")
-    for name in ("duckdb.sql", "duckdb_drivers.sql", "views.sql"):
+    for name in ("duckdb.sql", "duckdb_drivers.sql", "views_duckdb.sql", "views.sql"):
         duck.execute((QUERIES / "setup" / name).read_text())
     yield spark_session, duck
     spark_session.sql("DROP DATABASE marts_test CASCADE")

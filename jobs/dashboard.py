@@ -1,0 +1,137 @@
+"""Write the dashboard: one HTML page from the marts, which opens anywhere, offline, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jobs.dashboard_card import Card, read_cards
+from jobs.dashboard_drivers import driver_columns
+from jobs.dashboard_figures import RUNS_LISTED, Figures, read_figures
+from jobs.dashboard_page import render_page
+from jobs.dashboard_products import product_columns, span_of_days
+from jobs.drift import DriftLimits
+from jobs.mart_files import OpenMarts, open_marts
+from sentiment_core.errors import InputError, UsageError
+
+__all__ = ["add_arguments", "run"]
+
+_BEGIN = b"<!doctype html>"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the ``dashboard`` verb."""
+    parser.add_argument("--marts", required=True, metavar="PATH", help="the output of `sentiment summarize`")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FILE.html", help="the page; replaced if it is one"
+    )
+    parser.add_argument("--title", default="Review sentiment", metavar="TEXT", help="default: %(default)s")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a model that scored, for its card, repeatable (default: the bundled one)",
+    )
+
+
+def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
+    """Write the page; emits its size and what it shows.
+
+    Raises
+    ------
+    InputError, UsageError
+        With an existing page untouched.
+    """
+    _check_output(options.output)
+    with open_marts(options.marts) as marts:
+        page, report = _page(marts, options)
+    _write(page, options.output)
+    emit(report | {"output": str(options.output), "bytes": len(page)})
+    return (
+        f"wrote {options.output} ({len(page) / 1e6:.2f} MB): {report['products']:,} products, "
+        f"{report['reviews']:,} reviews"
+    )
+
+
+def _page(marts: OpenMarts, options: argparse.Namespace) -> tuple[bytes, dict[str, Any]]:
+    figures, span = read_figures(marts), span_of_days(marts)
+    cards = read_cards(options.model, models=figures.models)
+    data: dict[str, Any] = {"figures": _drawn(figures, cards), "products": None, "drivers": None}
+    n_products = n_reviews = 0
+    if span:
+        data |= {"first_day": span[0], "last_day": span[1]}
+        data["products"] = product_columns(marts, first_day=span[0])
+        n_products = len(data["products"]["totals"]["name"])
+        n_reviews = sum(data["products"]["totals"]["reviews"])
+        data["drivers"] = driver_columns(marts, n_products=n_products)
+    content = {
+        "title": options.title,
+        "version": version("sentiment-warehouse"),
+        "figures": figures,
+        "runs_listed": RUNS_LISTED,
+        "cards": cards,
+        "span": span,
+        "n_products": n_products,
+        "n_reviews": n_reviews,
+        "step": data["products"]["step"] if span else None,
+    }
+    return render_page(content, data=data), {"products": n_products, "reviews": n_reviews}
+
+
+def _drawn(figures: Figures, cards: list[Card]) -> dict[str, Any]:
+    """What the page draws of the figures."""
+    limits = DriftLimits()
+    return {
+        "trend": figures.trend,
+        "histograms": figures.histograms,
+        "reliability": [{"model_sha256": card.sha256, "steps": card.reliability} for card in cards],
+        "drift": [
+            {name: row[name] for name in ("day", "model_sha256", "psi_week", "psi_validation", "week_level", "scored")}
+            for row in figures.drift
+        ],
+        "limits": {"warn": limits.warn, "fail": limits.fail},
+        "runs": [
+            {name: row[name] for name in ("run_id", "run_date", "reviews", "reviews_per_second", "model_sha256")}
+            for row in figures.timed_runs
+        ],
+    }
+
+
+def _check_output(output: Path) -> None:
+    """Refuse what must not be replaced, before anything is computed."""
+    try:
+        if output.is_dir():
+            raise UsageError(f"--output {output} is a directory; name a file in it, like {output / 'dashboard.html'}")
+        if output.parent.exists() and not output.parent.is_dir():
+            raise UsageError(f"--output {output}: {output.parent} is no directory; name another file")
+        if output.exists():
+            with output.open("rb") as file:
+                if file.read(len(_BEGIN)).lower() != _BEGIN:
+                    raise UsageError(f"--output {output} exists and is no HTML page; name another file")
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def _write(page: bytes, output: Path) -> None:
+    """Beside, then into its place: a reader finds the old page or the new one."""
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(page)
+        beside.replace(output)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _unwritable(output: Path, error: OSError) -> InputError:
+    return InputError(f"--output {output} cannot be written ({error.strerror or error}); name another file")

@@ -1,0 +1,105 @@
+"""What the dashboard shows beside its products: the trend of all, what stands out, the model, and the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.mart_files import OpenMarts
+from jobs.score_counts import HISTOGRAM_BINS
+
+__all__ = ["RUNS_LISTED", "Figures", "read_figures"]
+
+_RUNS = "SELECT * EXCLUDE (month) FROM run_history ORDER BY run_date DESC, run_id DESC LIMIT {limit}"
+_COUNTS = """
+SELECT
+  coalesce(sum(reviews), 0) AS reviews, coalesce(sum(scored), 0) AS scored, count(DISTINCT coalesce(product, ''))
+    AS products
+FROM sentiment_product
+"""
+# Rows of a list, runs of the table, and runs of the chart.
+LISTED, RUNS_LISTED, RUNS_DRAWN = 5, 10, 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Rows of the queries, in the page's order.
+
+    Attributes
+    ----------
+    trend : list of dict
+        Days of all products together, the oldest first.
+    falls, volumes : list of dict
+        The products that fell most this week, and the days with unusually many reviews.
+    quality : list of dict
+        By month and model, the newest first.
+    histograms : list of dict
+        By model: ``steps`` with the shares of this week and the week before, and ``validation`` where it is known.
+    drift : list of dict
+        Days and models, the oldest first.
+    duels : list of dict
+        Days that two models scored.
+    runs, costs : list of dict
+        The newest first.
+    """
+
+    trend: list[dict[str, Any]]
+    falls: list[dict[str, Any]]
+    volumes: list[dict[str, Any]]
+    quality: list[dict[str, Any]]
+    histograms: list[dict[str, Any]]
+    drift: list[dict[str, Any]]
+    duels: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    costs: list[dict[str, Any]]
+
+    @property
+    def last_week(self) -> dict[str, Any] | None:
+        """The last day of all products together; None without reviews."""
+        return self.trend[-1] if self.trend else None
+
+    @property
+    def timed_runs(self) -> list[dict[str, Any]]:
+        """Runs whose speed is known, the oldest first."""
+        return [row for row in reversed(self.runs) if row["reviews_per_second"] is not None]
+
+    @property
+    def models(self) -> list[str]:
+        """SHA-256 of each model, the one that scored last first."""
+        return list(dict.fromkeys(row["model_sha256"] for row in (*reversed(self.drift), *self.runs)))
+
+
+def read_figures(marts: OpenMarts) -> Figures:
+    """Ask the queries."""
+    return Figures(
+        trend=marts.question("overall_trend"),
+        falls=marts.question("worst_movers")[:LISTED],
+        volumes=marts.question("volume_anomalies")[:LISTED],
+        quality=list(reversed(marts.question("data_quality"))),
+        histograms=_histograms(marts.question("moved_scores"), validation=marts.validation),
+        drift=list(reversed(marts.question("drift"))),
+        duels=marts.question("champion_challenger")[:LISTED],
+        runs=marts.rows(_RUNS.format(limit=RUNS_DRAWN)),
+        costs=list(reversed(marts.question("cost_per_million"))),
+    )
+
+
+def _histograms(moved: Sequence[Mapping[str, Any]], *, validation: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    models: dict[str, list[Mapping[str, Any]]] = {}
+    for row in moved:
+        models.setdefault(row["model_sha256"], []).append(row)
+    return [
+        {
+            "model_sha256": sha256,
+            "now": [row["share_now"] for row in rows],
+            "before": [row["share_before"] for row in rows],
+            "validation": _shares(validation.get(sha256)),
+        }
+        for sha256, rows in models.items()
+        if len(rows) == HISTOGRAM_BINS
+    ]
+
+
+def _shares(counts: Sequence[int] | None) -> list[float] | None:
+    return [count / sum(counts) for count in counts] if counts and sum(counts) else None

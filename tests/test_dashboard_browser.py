@@ -1,0 +1,249 @@
+"""The dashboard in a browser: it works by mouse and keyboard, for everyone, on any screen, and asks for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import Watched, opened_browser
+from made_marts import write_marts
+from playwright.sync_api import Browser, Locator, Page
+
+from jobs.dashboard_page import render_page
+from sentiment_core.artifact import bundled_model_path, load_model
+
+VIEWS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 360, "height": 740}},
+}
+NAMES = ["kettle", "lamp", "robot vacuum", "sofa & co", "x" * 80, None]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def marts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    sha256 = load_model(bundled_model_path()).sha256
+    return write_marts(root / "marts", products=NAMES, n_days=40, n_runs=12, model=sha256)
+
+
+@pytest.fixture
+def page(sentiment: Any, marts: Path, tmp_path: Path) -> Path:
+    code, _, sentence = sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")
+    assert code == 0, sentence
+    return tmp_path / "page.html"
+
+
+def first_cells(page: Page) -> list[str]:
+    return page.locator("#product-table tbody th a").all_inner_texts()
+
+
+def numbers(cells: Locator) -> list[float]:
+    """The first number of each cell; what is not known is left out."""
+    texts = [
+        text.split("\n")[0].removesuffix(" %").replace(",", "").replace("\u2212", "-")
+        for text in cells.all_inner_texts()
+    ]
+    return [float(text) for text in texts if text != "\u2013"]
+
+
+def test_products_are_searched_sorted_chosen_and_opened(browser: Browser, page: Path, marts: Path) -> None:
+    with Watched(browser, page, **VIEWS["light"]) as watched:
+        it = watched.page
+        assert it.locator("#found").inner_text() == "6 of 6 products"
+        for name in ("reviews", "share", "share_7d", "change", "trend"):
+            for expected in ("descending", "ascending"):
+                if not (name == "reviews" and expected == "descending"):  # how it begins
+                    it.locator(f"button[data-sort={name}]").click()
+                head = it.locator(f"th:has(button[data-sort={name}])")
+                assert head.get_attribute("aria-sort") == expected
+                assert it.locator("th[aria-sort]").count() == 1
+                place = head.evaluate("head => head.cellIndex")
+                found = numbers(it.locator(f"#product-table tbody tr > :nth-child({place + 1})"))
+                assert found == sorted(found, reverse=expected == "descending")
+        it.locator("button[data-sort=name]").focus()
+        it.keyboard.press("Enter")
+        assert first_cells(it) == ["kettle", "lamp", "robot vacuum", "sofa & co", "x" * 80, "without a name"]
+        it.locator("#search").fill("  O")
+        assert first_cells(it) == ["robot vacuum", "sofa & co", "without a name"]
+        assert it.locator("#found").inner_text() == "3 of 6 products"
+        it.locator("#search").fill("no such thing")
+        assert (first_cells(it), it.locator("#page").inner_text()) == ([], "none")
+        it.locator("#search").fill("")
+        it.locator("#show").select_option("falling")
+        daily = pq.read_table(marts / "sentiment_daily").to_pandas()
+        last = daily[daily["day"] == daily["day"].max()]
+        assert len(first_cells(it)) == (last["change_7d_high"] < 0).sum()
+        it.locator("#show").select_option("all")
+        it.get_by_role("link", name="sofa & co").press("Enter")
+        it.wait_for_selector("#chart-course svg")
+        assert it.evaluate("location.hash") == "#product=sofa%20%26%20co"
+        assert it.evaluate("document.activeElement.id") == "product-title"
+        assert it.title().startswith("sofa & co")
+        assert it.locator("#overview").is_hidden()
+        assert "hold no drivers" in it.locator("#drivers").inner_text()
+        before = it.locator("#chart-course .mark-area path").first.get_attribute("d")
+        it.get_by_label("28 days").check()
+        it.wait_for_function(
+            "before => document.querySelector('#chart-course .mark-area path')?.getAttribute('d') !== before",
+            arg=before,
+        )
+        it.go_back()
+        it.wait_for_selector("#overview", state="visible")
+        assert it.locator("#product").is_hidden()
+        assert it.evaluate("document.activeElement.textContent") == "sofa & co"
+        it.evaluate("() => { location.hash = '#product=no%such&thing'; }")
+        assert "no product of this name" in it.locator("#product").inner_text()
+        it.evaluate("() => { location.hash = '#product=sofa & co'; }")
+        it.wait_for_selector("#chart-course svg")
+        it.locator(".back").click()
+        it.wait_for_selector("#overview", state="visible")
+        watched.assert_quiet()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lamp"])
+def test_a_products_link_opens_it_and_its_table_says_what_its_chart_shows(
+    browser: Browser, page: Path, marts: Path, name: str | None
+) -> None:
+    link = "#product-without-name" if name is None else f"#product={name.replace(' ', '%20').replace('&', '%26')}"
+    with Watched(browser, page, fragment=link, **VIEWS["narrow"]) as watched:
+        it = watched.page
+        assert it.locator("#product-title bdi, #product-title i").first.inner_text() == (name or "without a name")
+        it.locator("#chart-course summary").click()
+        daily = pq.read_table(marts / "sentiment_daily").to_pandas()
+        rows = daily[daily["product"].isna() if name is None else daily["product"] == name].sort_values("day")
+        shown = it.locator("#chart-course tbody tr").all_inner_texts()
+        assert [line.split("\t")[0] for line in shown] == [str(day) for day in rows["day"]]
+        for line, (_, row) in zip(shown, rows.iterrows()):
+            low, high = row["positive_share_7d_low"], row["positive_share_7d_high"]
+            percents = [f"{round(1000 * value) / 10:.1f}" for value in (row["positive_share_7d"], low, high)]
+            assert line.split("\t")[1:3] == [f"{percents[0]} %", f"{percents[1]} to {percents[2]} %"]
+        watched.assert_quiet()
+
+
+def test_hovering_says_what_a_point_is(browser: Browser, page: Path) -> None:
+    with Watched(browser, page, **VIEWS["light"]) as watched:
+        for chart, says in (
+            ("trend", "95 % interval"),
+            ("volume", "reviews"),
+            ("histogram", "7 days before"),
+            ("reliability", "held-out reviews"),
+            ("drift", "against the week before"),
+            ("runs", "reviews/s"),
+        ):
+            mark = watched.page.locator(
+                f"#chart-{chart} svg .mark-symbol path, #chart-{chart} svg .mark-rect path"
+            ).last
+            mark.scroll_into_view_if_needed()
+            mark.hover(force=True)
+            tooltip = watched.page.locator("#vg-tooltip-element.visible")
+            tooltip.wait_for()
+            assert says in tooltip.inner_text(), chart
+            watched.page.mouse.move(1, 1)
+            tooltip.wait_for(state="detached" if tooltip.count() == 0 else "hidden")
+        watched.assert_quiet()
+
+
+@pytest.mark.parametrize(("view", "fragment"), [("light", ""), ("dark", "#product=kettle"), ("narrow", "")])
+def test_the_rules_of_accessibility_hold(browser: Browser, page: Path, view: str, fragment: str) -> None:
+    with Watched(browser, page, fragment=fragment, **VIEWS[view]) as watched:
+        watched.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        watched.page.wait_for_selector(".as-table[open] table", state="attached")
+        found = Axe().run(watched.page)
+        assert found.violations_count == 0, found.generate_report()
+        width = watched.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1]
+        watched.assert_quiet()
+
+
+def test_the_colours_follow_the_system_until_they_are_chosen(browser: Browser, page: Path) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    with Watched(browser, page, **VIEWS["dark"]) as watched:
+        it = watched.page
+        dark = it.evaluate(paper)
+        it.emulate_media(color_scheme="light")
+        light = it.evaluate(paper)
+        assert light != dark
+        it.locator("#theme").click()
+        assert it.evaluate(paper) == dark
+        it.reload()
+        it.wait_for_selector("html[data-ready]", state="attached")
+        assert it.evaluate(paper) == dark
+        it.emulate_media(media="print")
+        assert it.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+        assert it.locator("#tools").is_hidden()
+        assert len(it.pdf(format="A4")) > 10_000
+        watched.assert_quiet()
+
+
+@pytest.mark.parametrize("products", [[], ["one"]], ids=["none", "one"])
+def test_hardly_any_rows_are_a_page_too(browser: Browser, sentiment: Any, tmp_path: Path, products: list[str]) -> None:
+    marts = write_marts(tmp_path / "marts", products=products, n_days=len(products), n_runs=len(products))
+    assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+    with Watched(browser, tmp_path / "page.html", **VIEWS["narrow"]) as watched:
+        text = watched.page.locator("main").inner_text()
+        assert ("The marts hold no reviews yet" in text) == (not products)
+        assert "NaN" not in text
+        assert "undefined" not in text
+        if products:
+            watched.page.get_by_role("link", name="one").click()
+            watched.page.wait_for_selector("#chart-course svg")
+        assert Axe().run(watched.page).violations_count == 0
+        watched.assert_quiet()
+
+
+def test_10000_products_stay_usable(browser: Browser, sentiment: Any, tmp_path: Path) -> None:
+    names = [f"product {number:05d}" for number in range(10_000)]
+    marts = write_marts(tmp_path / "marts", products=names, n_days=3, n_runs=2)
+    assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+    with Watched(browser, tmp_path / "page.html", **VIEWS["light"]) as watched:
+        it = watched.page
+        assert it.locator("#found").inner_text() == "10,000 of 10,000 products"
+        assert it.locator("#product-table tbody tr").count() == 25
+        it.locator("button[data-sort=name]").click()
+        it.locator("#next").click()
+        assert first_cells(it)[0] == "product 00025"
+        assert it.locator("#page").inner_text() == "26 to 50"
+        it.locator("#search").fill("09999")
+        assert first_cells(it) == ["product 09999"]
+        it.get_by_role("link", name="product 09999").click()
+        it.wait_for_selector("#chart-course svg")
+        watched.assert_quiet()
+
+
+def test_a_script_of_a_page_that_was_changed_does_not_run(browser: Browser, page: Path, tmp_path: Path) -> None:
+    """The policy does what it says: what is not ours does not run, and what is asked for is not sent."""
+    evil = (
+        "<script>document.title = 'owned'</script><img src='https://example.org/x' onerror=\"document.title='owned'\">"
+    )
+    (tmp_path / "changed.html").write_text(page.read_text().replace("</main>", f"{evil}</main>"))
+    with Watched(browser, tmp_path / "changed.html", **VIEWS["light"]) as watched:
+        assert watched.page.title() == "Review sentiment"
+        assert any("Content Security Policy" in complaint for complaint in watched.complaints)
+
+
+def test_a_browser_that_cannot_says_so(browser: Browser, page: Path) -> None:
+    context = browser.new_context()
+    context.add_init_script("delete globalThis.DecompressionStream")
+    it = context.new_page()
+    it.goto(page.resolve().as_uri())
+    it.locator("text=They need a browser of 2024 or newer").wait_for()
+    assert it.locator("#overview .lead").is_visible()
+    context.close()
+
+
+def test_data_that_are_no_json_are_refused() -> None:
+    with pytest.raises((TypeError, ValueError)):
+        render_page({}, data={"share": float("nan")})
+    assert json.dumps(None) == "null"
