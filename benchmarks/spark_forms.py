@@ -31,7 +31,7 @@ from benchmarks.figures import Spread, markdown_table, paired_ratio
 from benchmarks.report import machine
 from benchmarks.reviews import prepare_reviews
 from benchmarks.spark_runs import start_spark
-from jobs.executor import GroupScorer, WorkerStatistics, score_group
+from jobs.executor import GroupScorer, SharedModel, WorkerStatistics, score_group
 from jobs.grouping import group_count, score_table
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns
 from sentiment_core.artifact import bundled_model_path, load_model
@@ -161,8 +161,7 @@ class _Forms:
         loaded = load_model(model)
         self._broadcast = session.sparkContext.broadcast(loaded.to_bytes())
         self._scorer = GroupScorer(
-            model_bytes=self._broadcast,
-            model_sha256=loaded.sha256,
+            models=(SharedModel(content=self._broadcast, sha256=loaded.sha256),),
             engine="auto",
             precision="auto",
             device="cpu",

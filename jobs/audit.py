@@ -7,11 +7,14 @@ their row hashes are. The hash covers the id and the kept columns, so a changed 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import and_
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.extra_columns import DRIVERS, ExtraColumns, probability_of
 from jobs.schema import ScoreColumns, row_hash
 from jobs.score_counts import HISTOGRAM_BINS
 from jobs.sketches import step_of
@@ -66,10 +69,12 @@ class ScoreAudit:
     positive: int
     probability_sum: float
     score_histogram: tuple[int, ...]
+    failed_by_model: dict[str, int]
 
     def as_dict(self) -> dict[str, float]:
-        """The counts for JSON, without digest and histogram."""
-        return {name: value for name, value in asdict(self).items() if name not in ("digest", "score_histogram")}
+        """The counts for JSON, without digest, histogram and other models."""
+        left_out = ("digest", "score_histogram", "failed_by_model")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 def digest_columns(hashed: Column) -> list[Column]:
@@ -111,14 +116,11 @@ def audit_scores(
         If rows were lost, doubled or changed, a value is outside its range, or too many rows failed.
     """
     probability, status = F.col("positive_probability"), F.col("score_status")
-    scored = status.isin("ok", "truncated")
-    sound = F.when(scored, probability.between(0, 1) & ~F.isnan(probability) & F.col("sentiment").isNotNull())
-    sound = sound.otherwise(probability.isNull() & F.col("sentiment").isNull() & status.isin("empty", "failed"))
-    step, ok = step_of(probability, HISTOGRAM_BINS), status == "ok"
+    step, ok, names = step_of(probability, HISTOGRAM_BINS), status == "ok", columns.extra.model_names
     row = staged.agg(
         *digest_columns(row_hash(schema, columns.kept)),
         *(F.count_if(status == name).alias(name) for name in ("ok", "truncated", "empty", "failed")),
-        F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
+        F.count_if(~F.coalesce(_is_sound(columns.extra), F.lit(False))).alias("unsound"),
         F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
         F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
         F.coalesce(F.sum(F.when(ok, F.col("n_tokens"))), F.lit(0)).alias("tokens_ok"),
@@ -126,6 +128,10 @@ def audit_scores(
         F.count_if(F.col("sentiment") == "positive").alias("positive"),
         F.coalesce(F.sum(probability), F.lit(0.0)).alias("probability_sum"),
         F.array(*(F.count_if(step == index) for index in range(HISTOGRAM_BINS))).alias("score_histogram"),
+        *(
+            F.count_if((status != "empty") & F.col(probability_of(name)).isNull()).alias(f"failed by {name}")
+            for name in names
+        ),
     ).collect()[0]
     digest = RowDigest.of(row)
     if digest != expected:
@@ -136,15 +142,47 @@ def audit_scores(
         )
     if row["unsound"]:
         raise AuditError(f"{row['unsound']:,} rows have a score that is out of range; nothing was published")
-    if row["failed"] > max_failed_ratio * digest.count:
+    failed_by_model = {name: int(row[f"failed by {name}"]) for name in names}
+    failed = max(row["failed"], *failed_by_model.values(), 0)
+    if failed > max_failed_ratio * digest.count:
         raise AuditError(
-            f"{row['failed']:,} of {digest.count:,} rows failed, more than --max-failed-ratio {max_failed_ratio}; "
+            f"{failed:,} of {digest.count:,} rows failed, more than --max-failed-ratio {max_failed_ratio}; "
             "nothing was published"
         )
-    names = ("ok", "truncated", "empty", "failed", "tokens", "unknown_tokens", "tokens_ok", "unknown_ok", "positive")
+    counts = ("ok", "truncated", "empty", "failed", "tokens", "unknown_tokens", "tokens_ok", "unknown_ok", "positive")
     return ScoreAudit(
         digest=digest,
-        **{name: int(row[name]) for name in names},
+        **{name: int(row[name]) for name in counts},
         probability_sum=row["probability_sum"],
         score_histogram=tuple(row["score_histogram"]),
+        failed_by_model=failed_by_model,
     )
+
+
+def _is_sound(extra: ExtraColumns) -> Column:
+    """Whether a row keeps the contract; NULL counts as no."""
+    probability, status = F.col("positive_probability"), F.col("score_status")
+    rules = [
+        F.when(status.isin("ok", "truncated"), _is_probability(probability) & F.col("sentiment").isNotNull()).otherwise(
+            probability.isNull() & F.col("sentiment").isNull() & status.isin("empty", "failed")
+        )
+    ]
+    for place, name in enumerate(extra.model_names):
+        named = F.col(probability_of(name))
+        # Another model may fail where the first does not, and the other way round.
+        other = named.isNull() | (_is_probability(named) & (status != "empty"))
+        rules.append(other if place else named.eqNullSafe(probability))
+    if extra.drivers:
+        drivers = F.col(DRIVERS.name)
+        fine = F.forall(drivers, lambda driver: F.coalesce(_is_driver(driver), F.lit(False)))
+        rules.append(F.when(probability.isNull(), drivers.isNull()).otherwise(drivers.isNotNull() & fine))
+    return reduce(and_, rules)
+
+
+def _is_probability(value: Column) -> Column:
+    return value.between(0, 1) & ~F.isnan(value)
+
+
+def _is_driver(driver: Column) -> Column:
+    size = F.abs(driver["contribution"])
+    return driver["kind"].isin("word", "pair") & (F.length(driver["term"]) > 0) & (size < float("inf")) & ~F.isnan(size)

@@ -20,10 +20,10 @@ from jobs.devices import check_engine
 from jobs.reading import open_table, refusing_unreadable
 from jobs.run_report import Timings
 from jobs.schema import column, require_date
+from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
 from jobs.session import spark_session
-from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -54,13 +54,13 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     if (options.date_column is None) == (_PLACE not in options.input):
         raise UsageError(f"name the rows of a date by --date-column or by {_PLACE} in --input, by one of the two")
     check_engine(options.engine, precision=options.precision, device=options.device)
-    model = load_model(options.model or bundled_model_path())
+    models = ScoringModels.load(options.model)
     session = spark_session("sentiment backfill")
     undated = 0 if options.date_column is None else _refuse_undated_column(session, options)
     statuses: Counter[str] = Counter()
     for day in _days(options.first, options.last):
         given = argparse.Namespace(**vars(options) | {"input": options.input.replace(_PLACE, str(day))})
-        report = run_once(session, given, model=model, run_date=day, timings=Timings(), where=_where(options, day))
+        report = run_once(session, given, models=models, run_date=day, timings=Timings(), where=_where(options, day))
         emit(report)
         statuses[report["status"]] += 1
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items()))

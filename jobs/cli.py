@@ -37,7 +37,9 @@ VERBS = {
     "backfill": ("jobs.backfill_scores", "score a review table for each date of a range"),
     "summarize": ("jobs.summarize_scores", "make marts for dashboards from scores, and watch for drift"),
     "dashboard": ("jobs.dashboard", "write the marts as one HTML page"),
+    "compare": ("jobs.compare_models", "compare two models that scored the same reviews"),
     "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),
+    "explain": ("jobs.explain_texts", "show what each word adds to the score of a text"),
     "doctor": ("jobs.doctor", "check this machine"),
 }
 # Spark reports a worker's exception as text.

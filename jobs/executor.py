@@ -13,8 +13,9 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,14 @@ from pyspark.accumulators import Accumulator
 from pyspark.core.broadcast import Broadcast
 
 from jobs.devices import task_device
+from jobs.extra_columns import DRIVERS, probability_of
 from jobs.schema import GROUP, TEXT
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.errors import AuditError, ModelError
-from sentiment_core.scoring import Scorer, Scores
+from sentiment_core.scores import Scores
+from sentiment_core.scoring import Scorer, score_by_each
 
-__all__ = ["GroupScorer", "WorkerStatistics", "append_scores", "score_columns", "score_group"]
+__all__ = ["GroupScorer", "SharedModel", "WorkerStatistics", "score_columns", "score_group"]
 
 _SCORERS: dict[tuple[str | bool, ...], Scorer] = {}
 
@@ -59,28 +62,60 @@ class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedModel:
+    """A model on its way to the workers.
+
+    Attributes
+    ----------
+    content : Broadcast of bytes
+        `Model.to_bytes`, sent once to each executor.
+    sha256 : str
+        Finds a model that a worker has already loaded.
+    name : str or None
+        Of its own column of probabilities.
+    """
+
+    content: Broadcast[bytes]
+    sha256: str
+    name: str | None = None
+
+    def load(self) -> Model:
+        """The model.
+
+        Raises
+        ------
+        ModelError
+            If it is another one.
+        """
+        model = Model.from_bytes(self.content.value)
+        if model.sha256 != self.sha256:
+            raise ModelError(f"the broadcast model is {model.sha256}, expected {self.sha256}; submit the job again")
+        return model
+
+
+@dataclass(frozen=True, kw_only=True)
 class GroupScorer:
     """The grouped UDF: appends scores to the Arrow batches of one group.
 
     Attributes
     ----------
-    model_bytes : Broadcast of bytes
-        `Model.to_bytes`, sent once to each executor.
-    model_sha256 : str
-        Finds a model that this worker has already loaded.
+    models : tuple of SharedModel
+        The first one fills `jobs.schema.WORKER_FIELDS`.
     engine, precision, device : str
         As in the ``score`` command; device is ``auto``, ``cpu`` or ``gpu``.
+    drivers : int
+        Words, and pairs of words, of a review that are named at most.
     most_failed : int
         Rows that may fail in the whole run.
     statistics : Accumulator
         Takes the worker's report.
     """
 
-    model_bytes: Broadcast[bytes]
-    model_sha256: str
+    models: tuple[SharedModel, ...]
     engine: str
     precision: str
     device: str
+    drivers: int = 0
     most_failed: int = sys.maxsize
     statistics: Accumulator[dict[str, Any]] | None = None
 
@@ -92,58 +127,52 @@ class GroupScorer:
         AuditError
             If more rows of the group fail than may fail in the run, which then need not go on.
         """
-        scorer, addresses = self._scorer()
+        device, addresses = task_device(self.device, engine=self.engine, precision=self.precision)
+        loaded = _cached_scorers(
+            {model.sha256: model.load for model in self.models},
+            engine=self.engine,
+            precision=self.precision,
+            device=device,
+        )
+        scorers = [loaded[model.sha256] for model in self.models]
         report: dict[str, Any] = {"rows": 0, "tokens": 0, "groups": 1, "seconds": 0.0}
-        failures: Counter[str] = Counter()
+        failures = [Counter[str]() for _ in self.models]
         for batch in batches:
             started = time.perf_counter()
-            scores = scorer.score_texts(batch[TEXT], mark_failed=True)
-            failures.update(scores.failures())
-            if failures.total() > self.most_failed:
-                raise AuditError(
-                    f"more than {self.most_failed:,} rows failed {dict(failures)}, which is more than "
-                    "--max-failed-ratio allows; nothing was published"
-                )
-            scored = append_scores(batch, scores)
+            scores = score_by_each(scorers, batch[TEXT], mark_failed=True, drivers=self.drivers)
+            for counted, of_model in zip(failures, scores):
+                counted.update(of_model.failures())
+                if counted.total() > self.most_failed:
+                    raise AuditError(
+                        f"more than {self.most_failed:,} rows failed {dict(counted)}, which is more than "
+                        "--max-failed-ratio allows; nothing was published"
+                    )
+            scored = _append(batch, self._columns(scores))
             report["seconds"] += time.perf_counter() - started
             report["rows"] += scored.num_rows
             report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
             yield scored
         if self.statistics is not None:
-            report["failures"] = dict(failures)
-            report["engines"] = [scorer.engine.name]
-            report["devices"] = [scorer.engine.device]
+            report["failures"] = dict(failures[0])
+            report["engines"] = sorted({scorer.engine.name for scorer in scorers})
+            report["devices"] = sorted({scorer.engine.device for scorer in scorers})
             report["gpu_addresses"] = list(addresses)
             report["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             self.statistics.add({f"{socket.gethostname()}/{os.getpid()}": report})
 
-    def _scorer(self) -> tuple[Scorer, tuple[str, ...]]:
-        device, addresses = task_device(self.device, engine=self.engine, precision=self.precision)
-        scorer = _cached_scorer(
-            self.model_sha256,
-            lambda: Model.from_bytes(self.model_bytes.value),
-            engine=self.engine,
-            precision=self.precision,
-            device=device,
-        )
-        if scorer.model.sha256 != self.model_sha256:
-            raise ModelError(
-                f"the broadcast model is {scorer.model.sha256}, expected {self.model_sha256}; submit the job again"
-            )
-        return scorer, addresses
+    def _columns(self, scores: Sequence[Scores]) -> dict[str, pa.Array]:
+        """`jobs.schema.WORKER_FIELDS`, then what `jobs.schema.ExtraColumns` names."""
+        columns = score_columns(scores[0])
+        for model, of_model in zip(self.models, scores):
+            if model.name is not None:
+                columns[probability_of(model.name)] = _probability(of_model)
+        if self.drivers:
+            columns[DRIVERS.name] = scores[0].drivers
+        return columns
 
 
-def append_scores(batch: pa.RecordBatch, scores: Scores) -> pa.RecordBatch:
-    """Replace the text and the group of an Arrow batch by its scores.
-
-    Every other column passes as the Arrow array that it is, bit for bit.
-
-    Returns
-    -------
-    RecordBatch
-        The other columns, then `jobs.schema.WORKER_FIELDS`.
-    """
-    columns = score_columns(scores)
+def _append(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """Replace the text and the group of an Arrow batch by columns; every other one passes as it is, bit for bit."""
     kept = [name for name in batch.schema.names if name not in (TEXT, GROUP)]
     return pa.RecordBatch.from_arrays([*(batch[name] for name in kept), *columns.values()], names=[*kept, *columns])
 
@@ -176,13 +205,10 @@ def score_group(
         The group without its text, then `jobs.schema.WORKER_FIELDS`.
     """
     content = None if model is None else model.value
-    scorer = _cached_scorer(
-        "bundled" if content is None else hashlib.sha256(content).hexdigest(),
-        lambda: load_model(bundled_model_path()) if content is None else Model.from_bytes(content),
-        engine=engine,
-        precision=precision,
-        device=task_device(device, engine=engine, precision=precision)[0],
-    )
+    name = "bundled" if content is None else hashlib.sha256(content).hexdigest()
+    load = partial(load_model, bundled_model_path()) if content is None else partial(Model.from_bytes, content)
+    device, _ = task_device(device, engine=engine, precision=precision)
+    scorer = _cached_scorers({name: load}, engine=engine, precision=precision, device=device)[name]
     texts = pa.array(group[text_column], pa.large_string(), from_pandas=True)
     scored = score_columns(scorer.score_texts(texts, mark_failed=True))
     return group.drop(columns=text_column).assign(
@@ -192,9 +218,8 @@ def score_group(
 
 def score_columns(scores: Scores) -> dict[str, pa.Array]:
     """Scores as the columns `jobs.schema.WORKER_FIELDS`, in that order."""
-    probability = scores.positive_probability
     return {
-        "positive_probability": pa.array(probability, mask=np.isnan(probability)),
+        "positive_probability": _probability(scores),
         "sentiment": pa.array(scores.sentiment, pa.string()),
         "score_status": pa.array(scores.status, pa.string()),
         "n_tokens": pa.array(scores.n_tokens),
@@ -202,23 +227,30 @@ def score_columns(scores: Scores) -> dict[str, pa.Array]:
     }
 
 
-def _cached_scorer(name: str, load: Callable[[], Model], *, engine: str, precision: str, device: str) -> Scorer:
-    """The worker's scorer of this model, loaded once.
+def _probability(scores: Scores) -> pa.Array:
+    return pa.array(scores.positive_probability, mask=np.isnan(scores.positive_probability))
+
+
+def _cached_scorers(
+    loads: Mapping[str, Callable[[], Model]], *, engine: str, precision: str, device: str
+) -> dict[str, Scorer]:
+    """The worker's scorers of these models, by their names, loaded once.
 
     A task that is tried again may have ended its worker, so then the engine is loaded into a process of its own.
     """
     context = TaskContext.get()
     isolated = context is not None and context.attemptNumber() > 0
-    key = (name, engine, precision, device, isolated)
-    if key not in _SCORERS:
-        model = load()
-        _SCORERS.clear()  # one model at a time is in use; an older one would only hold memory
-        _SCORERS[key] = Scorer(
-            model,
-            engine=engine,
-            precision=precision,
-            device=device,
-            threads=context.cpus() if context is not None else None,
-            isolated=isolated,
-        )
-    return _SCORERS[key]
+    keys = {name: (name, engine, precision, device, isolated) for name in loads}
+    for stale in _SCORERS.keys() - set(keys.values()):
+        del _SCORERS[stale]  # models of one run at a time are in use; older ones would only hold memory
+    for name, key in keys.items():
+        if key not in _SCORERS:
+            _SCORERS[key] = Scorer(
+                loads[name](),
+                engine=engine,
+                precision=precision,
+                device=device,
+                threads=context.cpus() if context is not None else None,
+                isolated=isolated,
+            )
+    return {name: _SCORERS[key] for name, key in keys.items()}

@@ -41,7 +41,7 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
     Returns
     -------
     DataFrame
-        The kept columns, then `jobs.schema.WORKER_FIELDS`.
+        The kept columns, then `jobs.schema.WORKER_FIELDS` and the extra ones.
     """
     # A hash of the row and nothing random: a repeated task sees the same rows. With the text, since ids may be NULL.
     group = F.pmod(F.xxhash64(column(columns.id), column(columns.text)), F.lit(groups)).cast("int").alias(GROUP)
@@ -54,5 +54,6 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
             yield from scorer(batches)
 
     grouped = frame.select(*numbered, column(columns.text).alias(TEXT), group).repartitionById(groups, F.col(GROUP))
-    scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + WORKER_FIELDS.fields))
-    return scored.toDF(*columns.kept, *WORKER_FIELDS.names)
+    added = WORKER_FIELDS.fields + columns.extra.fields
+    scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + added))
+    return scored.toDF(*columns.kept, *(field.name for field in added))

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.audit import RowDigest, digest_columns
+from jobs.extra_columns import is_extra
 from jobs.file_system import FileSystem
 from jobs.reading import refusing_unreadable
 from jobs.schema import SCORE_FIELDS, ScoreColumns, column
@@ -37,10 +38,10 @@ KEYS = "_keys"
 _ID, _TEXT, _MODEL = "_id", "_text_digest", "_model_sha256"
 
 
-def key_columns(columns: ScoreColumns, *, model_sha256: str, run_date: date) -> list[Column]:
+def key_columns(columns: ScoreColumns, *, model_key: str, run_date: date) -> list[Column]:
     """The keys of a row of the input, and the partition that it goes to."""
     partition = F.lit(run_date) if columns.partition == "run_date" else column(columns.partition)
-    return [*_key(columns), F.lit(model_sha256).alias(_MODEL), partition.alias(columns.partition)]
+    return [*_key(columns), F.lit(model_key).alias(_MODEL), partition.alias(columns.partition)]
 
 
 def key_hash(columns: ScoreColumns) -> Column:
@@ -119,8 +120,18 @@ class ScoredTable:
         self._fs = fs
         self._location = location
 
-    def keys(self, columns: ScoreColumns, id_type: T.DataType, *, model_sha256: str) -> DataFrame:
+    def keys(self, columns: ScoreColumns, id_type: T.DataType, *, model_key: str, model_sha256: str) -> DataFrame:
         """Ids and text digests of all rows that a model has scored, but for those on which it failed.
+
+        Parameters
+        ----------
+        columns : ScoreColumns
+        id_type : DataType
+            Of the input's ids.
+        model_key : str
+            Of the model, or of all that score together.
+        model_sha256 : str
+            Of the one that tells whether a row failed.
 
         Raises
         ------
@@ -137,7 +148,7 @@ class ScoredTable:
                 f"the ids of {self._location} have the type {keys.schema[_ID].dataType.simpleString()}, those of the "
                 f"input {id_type.simpleString()}; cast them, or score without --only-new"
             )
-        keys = keys.where(column(_MODEL) == model_sha256).select(_ID, _TEXT)
+        keys = keys.where(column(_MODEL) == model_key).select(_ID, _TEXT)
         statuses = T.StructType(
             [T.StructField(columns.id, id_type), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]]
         )
@@ -148,6 +159,33 @@ class ScoredTable:
         failed = (F.col("score_status") == "failed") & (F.col("model_sha256") == model_sha256)
         ids = scored.parquet(*paths).where(failed).select(column(columns.id).alias("_failed_id"))
         return keys.join(ids, column(_ID) == F.col("_failed_id"), "left_anti")
+
+    def refuse_other_extras(self, columns: ScoreColumns, *, run_date: date) -> None:
+        """Refuse to add rows to a table whose rows have other extra columns; they would not be scored again.
+
+        Raises
+        ------
+        InputError
+        """
+        names = [name for name in self._fs.list("") if "=" in name and self._has_rows(name)]
+        if not names:
+            return
+        # The partition that the rows go to, if it is known; else any.
+        name = next((name for name in names if name == f"run_date={run_date}"), max(names))
+        with refusing_unreadable(self._location):
+            schema = self._session.read.parquet(f"{self._location}/{name}").schema
+        found = {field.name for field in schema if is_extra(field)} - set(columns.kept)
+        wanted = {field.name for field in columns.extra.fields}
+        if wanted - found:
+            raise InputError(
+                f"{self._location} has no column {', '.join(sorted(wanted - found))}, which this run adds; score "
+                "without --only-new, or leave out the option that adds it (--drivers, or the names of --model)"
+            )
+        if found - wanted:
+            raise InputError(
+                f"{self._location} has the column {', '.join(sorted(found - wanted))}, which this run does not make; "
+                "give the options that made it (--drivers, or the names of --model), or score without --only-new"
+            )
 
     def keys_of(self, partitions: Sequence[str], schema: T.StructType | None = None) -> DataFrame | None:
         """Keys of some partitions, with their models; None if there are none."""

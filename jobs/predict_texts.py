@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from jobs.given_texts import given_texts
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.scoring import Scorer
 
 __all__ = ["add_arguments", "run"]
-
-_LINES_PER_BATCH = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +29,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         load_model(options.model or bundled_model_path()), engine=options.engine, precision=options.precision
     )
     count = 0
-    for texts in _batches(options.texts):
+    for texts in given_texts(options.texts):
         scores = scorer.score_texts(texts)
         rows = zip(
             scores.positive_probability.tolist(),
@@ -55,13 +50,3 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             )
         count += len(scores)
     return f"scored {count:,} texts"
-
-
-def _batches(texts: list[str]) -> Iterator[pa.Array]:
-    if texts:
-        # Arguments that are not UTF-8 arrive with surrogates; as bytes again, the text pipeline repairs them.
-        yield pa.array([text.encode(errors="surrogateescape") for text in texts], pa.large_binary())
-        return
-    lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-    while batch := list(islice(lines, _LINES_PER_BATCH)):
-        yield pa.array(batch, pa.large_binary())

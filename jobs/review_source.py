@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.audit import RowDigest, digest_columns
+from jobs.extra_columns import ExtraColumns
 from jobs.incremental import key_hash
 from jobs.reading import CORRUPT_RECORD, open_table, refusing_unreadable
 from jobs.schema import ScoreColumns, choose_columns, column, row_hash
@@ -40,7 +41,9 @@ class ReviewSource:
     text_digest: RowDigest
 
     @classmethod
-    def read(cls, session: SparkSession, options: argparse.Namespace, *, where: Column | None = None) -> ReviewSource:
+    def read(
+        cls, session: SparkSession, options: argparse.Namespace, *, extra: ExtraColumns, where: Column | None = None
+    ) -> ReviewSource:
         """Open the input that the options name, or the part of it for which their conditions and one more hold.
 
         Raises
@@ -56,6 +59,7 @@ class ReviewSource:
             text_column=options.text_column,
             keep_columns=options.keep_columns,
             partition_by=options.partition_by,
+            extra=extra,
         )
         corrupt = F.col(CORRUPT_RECORD).isNotNull() if CORRUPT_RECORD in frame.columns else F.lit(False)
         conditions = [*(condition.of(rows) for condition in options.where), *([] if where is None else [where])]

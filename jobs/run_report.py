@@ -23,6 +23,7 @@ from jobs.redaction import redact
 from jobs.review_source import ReviewSource
 from jobs.run_log import in_stage
 from jobs.schema import CONTRACT_VERSION
+from jobs.scoring_models import ScoringModels
 from sentiment_core.artifact import Model
 
 __all__ = ["Timings", "cost_inputs", "describe_run", "name_run", "results"]
@@ -49,19 +50,23 @@ class Timings:
             _LOGGER.info("%s: %.1f s", stage, seconds, extra={"facts": {"seconds": seconds}})
 
 
-def name_run(source: ReviewSource, *, model: Model, options: argparse.Namespace, run_date: date) -> str:
+def name_run(source: ReviewSource, *, models: ScoringModels, options: argparse.Namespace, run_date: date) -> str:
     """Name a run by what decides its output, so that the same run again has the same name."""
     decisive = {
         "rows": source.digest.as_dict(),
         "texts": source.text_digest.as_dict(),
-        "columns": asdict(source.columns),
-        "model": model.sha256,
+        "columns": {name: value for name, value in asdict(source.columns).items() if name != "extra"},
+        "model": models.first.sha256,
         "engine": [options.engine, options.precision],
         "run_date": str(run_date),
         "only_new": options.only_new,
     }
     if options.where:
         decisive["where"] = sorted(set(map(str, options.where)))
+    if models.names:
+        decisive["models"] = models.by_name()
+    if options.drivers:
+        decisive["drivers"] = options.drivers
     return f"{run_date}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
@@ -70,12 +75,16 @@ def describe_run(
     options: argparse.Namespace,
     *,
     source: ReviewSource,
-    model: Model,
+    models: ScoringModels,
     run_date: date,
     run_id: str,
 ) -> dict[str, Any]:
     """The part of the report that is known before the first row is scored."""
-    settings = ("engine", "precision", "device", "max_failed_ratio", "only_new")
+    settings = ("engine", "precision", "device", "max_failed_ratio", "only_new", "drivers")
+    model = models.first
+    named = [
+        {"name": name, "sha256": model.sha256, **_cut_offs(model)} for name, model in zip(models.names, models.models)
+    ]
     return {
         "contract_version": CONTRACT_VERSION,
         "run_id": run_id,
@@ -99,6 +108,7 @@ def describe_run(
             "metrics": model.metrics.get("validation", {}),
             "validation_histogram": validation_histogram(model.metrics),
         },
+        **({"models": named} if named else {}),
         "settings": {name: getattr(options, name) for name in settings},
         "versions": _versions(*_PACKAGES),
         "spark": {
@@ -109,11 +119,17 @@ def describe_run(
     }
 
 
+def _cut_offs(model: Model) -> dict[str, float]:
+    """From which a probability is no more negative, and from which it is positive."""
+    return {"negative_below": model.decision.negative_below, "positive_from": model.decision.positive_from}
+
+
 def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> dict[str, Any]:
     """The part of the report that the scoring gave."""
     rows, scored = audit.digest.count, max(1, audit.ok + audit.truncated)
     return {
         "counts": {"rows": rows} | audit.as_dict(),
+        **({"failed_by_model": audit.failed_by_model} if audit.failed_by_model else {}),
         "score_histogram": list(audit.score_histogram),
         "rates": {
             "positive": audit.positive / scored,

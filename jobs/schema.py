@@ -16,11 +16,11 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.extra_columns import NO_EXTRA, ExtraColumns
 from sentiment_core.errors import InputError
 
 __all__ = [
     "CONTRACT_VERSION",
-    "DRIVERS",
     "GROUP",
     "SCORE_FIELDS",
     "TEXT",
@@ -58,19 +58,6 @@ RUN_FIELDS = T.StructType(
     ]
 )
 SCORE_FIELDS = T.StructType(WORKER_FIELDS.fields + RUN_FIELDS.fields)
-# Beside them in the output of `score --drivers`: what moved the logit of the review most; NULL with the probability.
-DRIVERS = T.StructField(
-    "drivers",
-    T.ArrayType(
-        T.StructType(
-            [
-                T.StructField("kind", T.StringType()),
-                T.StructField("term", T.StringType()),
-                T.StructField("contribution", T.DoubleType()),
-            ]
-        )
-    ),
-)
 
 _ID_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
 _PARTITION_TYPES = (T.StringType, T.IntegralType, T.DateType)
@@ -79,7 +66,7 @@ _UNSUPPORTED = (T.NullType, T.CalendarIntervalType, T.YearMonthIntervalType, T.U
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreColumns:
-    """Which columns of the input play which part.
+    """Which columns of the input play which part, and what the output adds to `SCORE_FIELDS`.
 
     Attributes
     ----------
@@ -88,12 +75,14 @@ class ScoreColumns:
         Columns that the output repeats, the id first.
     partition : str
         The column that the output is partitioned by: a kept one or ``run_date``.
+    extra : ExtraColumns
     """
 
     id: str
     text: str
     kept: tuple[str, ...]
     partition: str
+    extra: ExtraColumns = NO_EXTRA
 
 
 def parse_names(names: str) -> tuple[str, ...]:
@@ -108,6 +97,7 @@ def choose_columns(
     text_column: str,
     keep_columns: str = "",
     partition_by: str = "run_date",
+    extra: ExtraColumns = NO_EXTRA,
 ) -> ScoreColumns:
     """Check the input's columns and types.
 
@@ -121,6 +111,7 @@ def choose_columns(
         Names separated by commas, or ``all`` for every column but the text.
     partition_by : str
         ``run_date`` or a column of the input, which is then kept.
+    extra : ExtraColumns
 
     Raises
     ------
@@ -147,8 +138,8 @@ def choose_columns(
             )
     if partition_by != "run_date":
         _require_type(schema, partition_by, _PARTITION_TYPES, "a partition is a string, a whole number or a date")
-    _refuse_twins([*kept, *SCORE_FIELDS.names])
-    return ScoreColumns(id=id_column, text=text_column, kept=kept, partition=partition_by)
+    _refuse_twins([*kept, *SCORE_FIELDS.names, *(field.name for field in extra.fields)])
+    return ScoreColumns(id=id_column, text=text_column, kept=kept, partition=partition_by, extra=extra)
 
 
 def require_date(schema: T.StructType, name: str) -> None:

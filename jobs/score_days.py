@@ -17,8 +17,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.extra_columns import DRIVERS, is_extra
 from jobs.reading import hadoop_path, refusing_unreadable
-from jobs.schema import DRIVERS, SCORE_FIELDS, column
+from jobs.schema import SCORE_FIELDS, column
 from jobs.score_counts import month_of
 from sentiment_core.errors import InputError
 
@@ -106,7 +107,7 @@ class ScoreDays:
         wanted = sorted(folders)
         if not wanted:
             return {}
-        frame = self._read(wanted, drivers=True)
+        frame = self._read(wanted)
         self._check_columns(frame.schema)
         day, source = self._day(frame.schema), column(self._date_column)
         status, probability = F.col("score_status"), F.col("positive_probability")
@@ -149,7 +150,7 @@ class ScoreDays:
 
     def read_drivers(self, folders: Iterable[str], months: Iterable[str]) -> DataFrame:
         """``product``, ``month`` and ``drivers`` of the rows of some months that were scored with drivers."""
-        frame = self._read(sorted(folders), drivers=True)
+        frame = self._read(sorted(folders))
         named = frame.select(
             column(self._product_column).alias("product"),
             month_of(self._day(frame.schema)).alias("month"),
@@ -172,21 +173,17 @@ class ScoreDays:
         with refusing_unreadable(self._path):
             return runs.where("one <> other").count()
 
-    def _read(self, folders: list[str], *, drivers: bool = False) -> DataFrame:
+    def _read(self, folders: list[str]) -> DataFrame:
         paths = [f"{self._root.toString()}/{name}" if name else self._root.toString() for name in folders]
         reader = self._session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false")
         if self._fs.getFileStatus(self._root).isDirectory():
             reader = reader.option("basePath", self._root.toString())
         with refusing_unreadable(self._path):
-            frame = reader.parquet(*paths)
-            if drivers and DRIVERS.name not in frame.columns:
-                # Spark takes the columns of one file; another may have been scored with drivers.
-                frame = reader.schema(T.StructType([*frame.schema.fields, DRIVERS])).parquet(*paths)
-            return frame
+            return reader.parquet(*paths)
 
     def _drivers(self, frame: DataFrame) -> Column:
-        """The drivers of a row; NULL where a column of that name is the input's own."""
-        own = frame.schema[DRIVERS.name].dataType.simpleString() == DRIVERS.dataType.simpleString()
+        """The drivers of a row; NULL where there are none, or a column of that name is the input's own."""
+        own = DRIVERS.name in frame.columns and is_extra(frame.schema[DRIVERS.name])
         return column(DRIVERS.name) if own else F.lit(None).cast(DRIVERS.dataType)
 
     def _day(self, schema: T.StructType) -> Column:

@@ -13,10 +13,10 @@ from typing import Any
 
 from jobs.devices import check_engine
 from jobs.run_report import Timings
+from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
 from jobs.session import spark_session
-from sentiment_core.artifact import bundled_model_path, load_model
 
 __all__ = ["add_arguments", "run"]
 
@@ -40,10 +40,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     timings = Timings()
     check_engine(options.engine, precision=options.precision, device=options.device)
     with timings.of("load_model"):
-        model = load_model(options.model or bundled_model_path())
+        models = ScoringModels.load(options.model)
     with timings.of("start_spark"):
         session = spark_session("sentiment score")
-    report = run_once(session, options, model=model, run_date=options.run_date, timings=timings)
+    report = run_once(session, options, models=models, run_date=options.run_date, timings=timings)
     emit(report)
     if report["status"] == "dry-run":
         rows = report["input"].get("new_rows", report["input"]["rows"])

@@ -6,7 +6,6 @@ import argparse
 import math
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 
 from jobs.conditions import parse_condition
 from jobs.reading import INPUT_FORMATS
@@ -21,7 +20,16 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", required=True, metavar="PATH|TABLE", help="reviews: file, directory, URI or table")
     parser.add_argument("--input-format", choices=INPUT_FORMATS, help="default: by the name, else parquet")
     parser.add_argument("--output", required=True, metavar="PATH", help="directory of the scores table")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled model")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="default: the bundled model; named ones, repeatable, get a column positive_probability_NAME each",
+    )
+    parser.add_argument(
+        "--drivers", type=_few, default=0, metavar="K", help="name the K words and pairs that moved each review most"
+    )
     parser.add_argument("--id-column", default="review_id", metavar="NAME")
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--keep-columns", default="", metavar="A,B|all", help="columns that the output repeats")
@@ -61,6 +69,12 @@ def date_option(option: str) -> Callable[[str], date]:
 def _positive(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 1_000_000:
         raise UsageError(f"--groups must be a whole number from 1 to 1,000,000, not {value!r}")
+    return int(value)
+
+
+def _few(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 0 <= int(value) <= 100:
+        raise UsageError(f"--drivers must be a whole number from 0 to 100, not {value!r}")
     return int(value)
 
 

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.audit import audit_scores, digest_rows
-from jobs.executor import GroupScorer, WorkerStatistics
+from jobs.executor import GroupScorer, SharedModel, WorkerStatistics
 from jobs.file_system import FileSystem
 from jobs.grouping import group_count, score_table
 from jobs.incremental import ScoredTable, audit_keys, digest_keys, key_columns, rows_of, unscored, without
@@ -31,7 +31,8 @@ from jobs.redaction import redact
 from jobs.review_source import ReviewSource
 from jobs.run_log import begin_run, log_spark
 from jobs.run_report import Timings, cost_inputs, describe_run, name_run, results
-from jobs.schema import ScoreColumns
+from jobs.schema import SCORE_FIELDS, ScoreColumns, column
+from jobs.scoring_models import ScoringModels
 from jobs.staging import (
     Staging,
     open_output,
@@ -40,7 +41,6 @@ from jobs.staging import (
     saying_what_failed,
     table_folders,
 )
-from sentiment_core.artifact import Model
 from sentiment_core.errors import AuditError, EnvironmentFault
 
 __all__ = ["run_once"]
@@ -52,7 +52,7 @@ def run_once(
     session: SparkSession,
     options: argparse.Namespace,
     *,
-    model: Model,
+    models: ScoringModels,
     run_date: date,
     timings: Timings,
     where: Column | None = None,
@@ -64,7 +64,7 @@ def run_once(
     session : SparkSession
     options : Namespace
         Of `add_scoring_arguments`.
-    model : Model
+    models : ScoringModels
     run_date : date
     timings : Timings
         Takes the seconds of each stage.
@@ -90,19 +90,20 @@ def run_once(
     if is_path:
         refuse_overlap(session, sources=[options.input], output=options.output)
     with timings.of("read_input"):
-        source = ReviewSource.read(session, options, where=where)
+        extra = models.extra_columns(drivers=options.drivers > 0)
+        source = ReviewSource.read(session, options, extra=extra, where=where)
     if not is_path:
         refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
     fs, location = open_output(session, options.output)
     refuse_other_partitioning(session, fs, output=options.output, partition=source.columns.partition)
-    run_id = name_run(source, model=model, options=options, run_date=run_date)
+    run_id = name_run(source, models=models, options=options, run_date=run_date)
     begin_run(run_id)
     log_spark(session._jvm)
-    report = describe_run(session, options, source=source, model=model, run_date=run_date, run_id=run_id)
+    report = describe_run(session, options, source=source, models=models, run_date=run_date, run_id=run_id)
     run = _Run(
         session=session,
         options=options,
-        model=model,
+        models=models,
         run_id=run_id,
         run_date=run_date,
         columns=source.columns,
@@ -134,7 +135,7 @@ def run_once(
         groups = options.groups or group_count(source.digest.count, cores=cores)
         report["settings"] |= {"groups": groups}
         rows = f"{source.digest.count:,}"
-        _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, model.sha256[:12])
+        _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
         report |= run.stage(source, staging, groups=groups)
         if ids is not None:
             report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions(), ids=ids)}
@@ -163,7 +164,7 @@ class _Run:
 
     session: SparkSession
     options: argparse.Namespace
-    model: Model
+    models: ScoringModels
     run_id: str
     run_date: date
     columns: ScoreColumns
@@ -174,7 +175,10 @@ class _Run:
         """Ids of the rows that the model has not scored yet, and these rows."""
         with self.timings.of("find_new"):
             id_type = source.frame.schema[self.columns.id].dataType
-            known = self.table.keys(self.columns, id_type, model_sha256=self.model.sha256)
+            self.table.refuse_other_extras(self.columns, run_date=self.run_date)
+            known = self.table.keys(
+                self.columns, id_type, model_key=self.models.key, model_sha256=self.models.first.sha256
+            )
             ids = unscored(source.frame, self.columns, known=known).persist()
             rows = rows_of(source.frame, self.columns, ids=ids)
             return ids, ReviewSource.digested(rows, self.columns, source=self.options.input)
@@ -183,10 +187,14 @@ class _Run:
         """Score, write and audit; returns the report's part about it."""
         context = self.session.sparkContext
         statistics = context.accumulator({}, WorkerStatistics())
-        broadcast = context.broadcast(self.model.to_bytes())
+        names = self.models.names or (None,)
+        shared = tuple(
+            SharedModel(content=context.broadcast(model.to_bytes()), sha256=model.sha256, name=name)
+            for name, model in zip(names, self.models.models)
+        )
         scorer = GroupScorer(
-            model_bytes=broadcast,
-            model_sha256=self.model.sha256,
+            models=shared,
+            drivers=self.options.drivers,
             engine=self.options.engine,
             precision=self.options.precision,
             device=self.options.device,
@@ -194,7 +202,7 @@ class _Run:
             statistics=statistics,
         )
         run_columns = {
-            "model_sha256": F.lit(self.model.sha256),
+            "model_sha256": F.lit(self.models.first.sha256),
             "run_id": F.lit(self.run_id),
             "run_date": F.lit(self.run_date),
         }
@@ -205,7 +213,9 @@ class _Run:
                 refusing_unreadable(self.options.input),
             ):
                 scored = score_table(source.frame, columns=self.columns, scorer=scorer, groups=groups)
-                staged = staging.write(scored.withColumns(run_columns))
+                added = (*SCORE_FIELDS.names, *(field.name for field in self.columns.extra.fields))
+                ordered = (column(name) for name in (*self.columns.kept, *added))
+                staged = staging.write(scored.withColumns(run_columns).select(*ordered))
             with self.timings.of("audit"):
                 audit = audit_scores(
                     staged,
@@ -215,10 +225,11 @@ class _Run:
                     max_failed_ratio=self.options.max_failed_ratio,
                 )
             with self.timings.of("keys"), refusing_unreadable(self.options.input):
-                keys = key_columns(self.columns, model_sha256=self.model.sha256, run_date=self.run_date)
+                keys = key_columns(self.columns, model_key=self.models.key, run_date=self.run_date)
                 audit_keys(staging.write_keys(source.frame.select(*keys)), expected=source.text_digest)
         finally:
-            broadcast.destroy()
+            for model in shared:
+                model.content.destroy()
         return results(audit, statistics.value, seconds=self.timings.seconds["score"])
 
     def keep_older(self, source: ReviewSource, staging: Staging, partitions: list[str], *, ids: DataFrame) -> int:

@@ -1,4 +1,6 @@
--- Do two models agree on the days that both scored? The champion is the model that scored more.
+-- Do two models agree on the days that both scored, each its own reviews? The champion is the model that scored more.
+-- Models that scored the same reviews side by side (score --model NAME=DIR, twice) are compared review by review, which
+-- tells more: sentiment compare.
 -- z: difference of the positive shares in standard errors; beyond 2 it is seldom chance, if the reviews are comparable.
 WITH places AS (
   SELECT model_sha256, row_number() OVER (ORDER BY sum(scored) DESC, model_sha256) AS place

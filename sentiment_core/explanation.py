@@ -56,3 +56,18 @@ class Explanation:
             start += len(chunk)
             if pairs:
                 yield pairs
+
+    @property
+    def largest_change(self) -> float:
+        """Of any token, at least a hundredth, so that a text without a lean is not shown in glaring colours."""
+        return float(max(np.abs(self.changes).max(initial=0.0), 0.01))
+
+    def strongest(self, n_tokens: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """The tokens that lift the logit most, and those that lower it most, with the sum of each token's changes."""
+        sums: dict[str, float] = {}
+        for token, change in zip(self.tokens, self.changes.tolist()):
+            if any(map(str.isalnum, token)):
+                sums[token] = sums.get(token, 0.0) + change
+        ordered = sorted(sums.items(), key=lambda item: item[1])
+        lowering = [item for item in ordered if item[1] < 0][:n_tokens]
+        return [item for item in reversed(ordered) if item[1] > 0][:n_tokens], lowering

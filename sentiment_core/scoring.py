@@ -6,7 +6,7 @@ Axes: N texts, T tokens (time) of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from sentiment_core.artifact import Model
 from sentiment_core.batching import TokenBatch, token_batches
+from sentiment_core.distinct import DistinctTexts, distinct_texts
 from sentiment_core.drivers import changes, leaning_words, probes, strongest_terms
 from sentiment_core.engines.isolated import IsolatedEngine
 from sentiment_core.engines.selection import make_engine
@@ -23,30 +24,10 @@ from sentiment_core.errors import NonFiniteError, UsageError
 from sentiment_core.explanation import Explanation
 from sentiment_core.halving import Halving
 from sentiment_core.scores import Scores
-from sentiment_core.surviving import HARMLESS_IDS, HARMLESS_TEXT, surviving_ids, surviving_logits
-from sentiment_core.text import EncodedTexts, split, valid_utf8
+from sentiment_core.surviving import HARMLESS_IDS, surviving_logits
+from sentiment_core.text import EncodedTexts, split
 
-__all__ = ["DistinctTexts", "Scorer", "Scores"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistinctTexts:
-    """N texts as M distinct ones.
-
-    Attributes
-    ----------
-    texts : Arrow array of string, shape (M,)
-    rows : array of int32, shape (N,), 0 to M - 1
-    encoded : EncodedTexts
-        Of the M.
-    encoding : Halving
-        What of them could not be encoded.
-    """
-
-    texts: pa.LargeStringArray
-    rows: npt.NDArray[np.int32]
-    encoded: EncodedTexts
-    encoding: Halving
+__all__ = ["Scorer", "Scores", "score_by_each"]
 
 
 class Scorer:
@@ -127,17 +108,7 @@ class Scorer:
 
     def distinct(self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> DistinctTexts:
         """Encode texts, equal ones once, for every scorer with the same text pipeline."""
-        if not isinstance(texts, pa.Array | pa.ChunkedArray):
-            try:
-                texts = pa.array(texts, pa.large_string())
-            except UnicodeEncodeError:  # lone surrogates; as bytes, the text pipeline repairs them
-                texts = [text if text is None else text.encode(errors="surrogatepass") for text in texts]
-                texts = pa.array(texts, pa.large_binary())
-        # Equal texts, which short reviews often are, are scored once: a score does not depend on the neighbours.
-        coded = valid_utf8(texts).dictionary_encode(null_encoding="encode")
-        encoding = Halving("the text pipeline", probe=lambda: self._encode(HARMLESS_TEXT))
-        encoded = surviving_ids(coded.dictionary, encode=self._encode, halving=encoding)
-        return DistinctTexts(texts=coded.dictionary, rows=coded.indices.to_numpy(), encoded=encoded, encoding=encoding)
+        return distinct_texts(texts, encode=self._encode)
 
     def score_distinct(self, distinct: DistinctTexts, *, mark_failed: bool = False, drivers: int = 0) -> Scores:
         """Scores of all texts of which these are the distinct ones; see `score_texts`."""
@@ -261,6 +232,29 @@ class Scorer:
     def _batches(self, encoded: EncodedTexts, *, length_step: int | None = None) -> Iterator[TokenBatch]:
         step = length_step or self.engine.length_step
         return token_batches(encoded, max_batch_tokens=self.max_batch_tokens, length_step=step)
+
+
+def score_by_each(
+    scorers: Sequence[Scorer], texts: pa.Array | pa.ChunkedArray, *, mark_failed: bool = False, drivers: int = 0
+) -> list[Scores]:
+    """Scores of the same texts by several scorers, read once for all with the text pipeline of the first.
+
+    Parameters
+    ----------
+    scorers : sequence of Scorer
+    texts : Arrow array of string, shape (N,)
+    mark_failed : bool
+        See `Scorer.score_texts`.
+    drivers : int
+        Words, and pairs, that the first scorer names.
+    """
+    first = scorers[0]
+    distinct = first.distinct(texts)
+    scores = [first.score_distinct(distinct, mark_failed=mark_failed, drivers=drivers)]
+    for scorer in scorers[1:]:
+        own = distinct if scorer.model.text == first.model.text else scorer.distinct(texts)
+        scores.append(scorer.score_distinct(own, mark_failed=mark_failed))
+    return scores
 
 
 def _raise_first(failures: Halving, rows: npt.NDArray[np.int32]) -> None:

@@ -18,7 +18,7 @@ from reference import reference_probability
 
 from sentiment_core.artifact import Decision, Model, load_model
 from sentiment_core.errors import NonFiniteError, UsageError
-from sentiment_core.scoring import Scorer
+from sentiment_core.scoring import Scorer, score_by_each
 from sentiment_core.text import PADDING_ID
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -287,3 +287,20 @@ def test_the_same_texts_get_the_same_bits_whatever_was_scored_between(engine: st
     for seed in range(12):
         scorer.score_texts(random_texts(20 + 13 * seed, seed=seed))
         np.testing.assert_array_equal(scorer.score_texts(texts).positive_probability, first)
+
+
+def test_models_with_the_same_text_pipeline_share_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, same, other = (Scorer(tiny_model(seed, max_tokens=size)) for seed, size in ((1, 40), (2, 40), (3, 7)))
+    texts = pa.array(["good film", None, "the worst plot " * 9, "good film"])
+    alone = [scorer.score_texts(texts) for scorer in (first, same, other)]
+    encoded: list[int] = []
+    for number, scorer in enumerate((first, same, other)):
+        encode = scorer._encode
+        monkeypatch.setattr(
+            scorer, "_encode", lambda texts, number=number, encode=encode: encoded.append(number) or encode(texts)
+        )
+    together = score_by_each([first, same, other], texts)
+    assert encoded == [0, 2]
+    for found, expected in zip(together, alone):
+        np.testing.assert_array_equal(found.positive_probability, expected.positive_probability)
+        assert found.status.tolist() == expected.status.tolist()

@@ -209,9 +209,9 @@ def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
     of_month: list[tuple[str, ...]] = []
     original = summarize_scores.ScoreDays._read
 
-    def noting(self: Any, folders: list[str], **options: Any) -> Any:
+    def noting(self: Any, folders: list[str]) -> Any:
         read.update(folders)
-        return original(self, folders, **options)
+        return original(self, folders)
 
     def drivers(self: Any, folders: tuple[str, ...], months: set[str]) -> Any:
         of_month.append(folders)
