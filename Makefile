@@ -30,9 +30,10 @@ without_java = grep --line-buffered -v 'Using incubator modules' >&2
 demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark, sum them up, and make the dashboard
 	@$(bin)/python -m jobs.sample_reviews build/demo/reviews.parquet
 	@SENTIMENT_LOG_FORMAT=text ./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
-	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 2>&1 >build/demo/report.json | $(without_java)
+	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 --drivers 5 \
+	  2>&1 >build/demo/report.json | $(without_java)
 	@$(bin)/python -m jobs.show_scores build/demo/scores --report build/demo/report.json
-	@SENTIMENT_LOG_FORMAT=text SENTIMENT_LOG_LEVEL=ERROR ./spark-submit.sh summarize --scores build/demo/scores \
+	@SENTIMENT_LOG_FORMAT=text ./spark-submit.sh summarize --scores build/demo/scores \
 	  --output build/demo/marts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
 	@$(bin)/sentiment dashboard --marts build/demo/marts --output build/demo/dashboard.html >/dev/null
 	@echo "Dashboard: build/demo/dashboard.html"

@@ -24,6 +24,7 @@ from jobs.sample_reviews import generate_reviews
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FINE_TUNE = "01_fine_tune_sentimentnet"
+WITHOUT_OUTPUTS = ("02_score_a_warehouse",)
 CHOICES = (
     "REVIEWS", "TEXT_COLUMN", "LABEL_COLUMN", "POSITIVE_ABOVE", "PRODUCT_COLUMN", "LANGUAGE_MODEL", "EPOCHS", "OUTPUT",
 )  # fmt: skip
@@ -134,6 +135,23 @@ def test_own_reviews_are_held_out_by_product_and_a_language_model_is_trained(tmp
     assert result["loads_again"]
     assert 1 < result["perplexity"] < 1000
     assert (tmp_path / "kept" / "SHA256SUMS").is_file()
+
+
+def test_the_job_and_the_grouped_function_give_the_same_scores(tmp_path: Path) -> None:
+    notebook = execute(NOTEBOOKS[0].with_name(f"{WITHOUT_OUTPUTS[0]}.ipynb"), directory=tmp_path)
+    assert summary(notebook) == {
+        "rows": 600,
+        "lost": 0,
+        "compared": 600,
+        "differences": 0,
+        "statuses": ["published", "unchanged"],
+    }
+
+
+def test_outputs_of_the_short_notebooks_are_not_stored() -> None:
+    for name in WITHOUT_OUTPUTS:
+        notebook = nbformat.read(NOTEBOOKS[0].with_name(f"{name}.ipynb"), as_version=4)
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

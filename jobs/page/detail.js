@@ -19,35 +19,37 @@ const drawCourse = async (rows, name, days) => {
 
 // A contribution as a bar with its interval; the hollow mark is the month before.
 const effectMark = ({ sum, low, high, sum_before: before }, most, colour) => {
-  const at = (value) => 2 + (Math.max(0, Math.abs(value)) / most) * 116;
-  const svg = drawn("svg", { width: 122, height: 16, "aria-hidden": "true" });
+  const at = (value) => 2 + (Math.max(0, Math.abs(value)) / most) * 86;
+  const svg = drawn("svg", { width: 92, height: 16, "aria-hidden": "true" });
   svg.append(drawn("rect", { x: 2, y: 4, width: Math.max(1, at(sum) - 2), height: 8, fill: colour, opacity: 0.75 }));
   if (low !== null) {
     const [from, to] = sum > 0 ? [Math.max(0, low), high] : [Math.max(0, -high), -low];
     svg.append(drawn("line", { x1: at(from), x2: at(to), y1: 8, y2: 8, stroke: INK, "stroke-width": 1.5 }));
   }
   if (before !== null && Math.sign(before) === Math.sign(sum)) {
-    svg.append(drawn("rect", { x: Math.min(116, at(before)) - 1.5, y: 1.5, width: 4, height: 13, fill: "var(--surface)", stroke: QUIET }));
+    svg.append(drawn("rect", { x: Math.min(87, at(before)) - 1.5, y: 1.5, width: 4, height: 13, fill: "var(--surface)", stroke: QUIET }));
   }
   return svg;
 };
 
-const driverTable = (rows, { title, colour, most, terms, month }) => {
+const driverTable = (rows, { title, colour, most, terms }) => {
   if (!rows.length) return element("div", {}, element("h4", { text: title }), element("p", { className: "nothing", text: "No word or pair." }));
-  const head = ["Term", "Effect", "Sum", `In reviews ${monthName(month)}`, monthName(month - 1)];
+  const head = ["Term", "Effect", "Sum", "In reviews"];
   const lines = rows.map((row) => element(
     "tr", {},
     element("th", { scope: "row" }, element("bdi", { text: terms[row.term] })),
-    element("td", { className: "plot wide" }, effectMark(row, most, colour)),
+    element("td", { className: "effect wide" }, effectMark(row, most, colour)),
     withInterval(signed(row.sum / 100, 1), row.low === null ? NONE : `${signed(row.low / 100, 1)} to ${signed(row.high / 100, 1)}`),
-    withInterval(percent(row.share), `${count(row.reviews)} reviews`),
-    element("td", { className: "number", text: percent(row.share_before) }),
+    withInterval(percent(row.share), `was ${percent(row.share_before)}`),
   ));
-  const heads = head.map((text, place) => element("th", { scope: "col", text, className: ["", "plot wide", "number", "number", "number"][place] }));
+  const heads = head.map((text, place) => element("th", { scope: "col", text, className: ["", "effect wide", "number", "number"][place] }));
   return element(
     "div", {},
     element("h4", { text: title }),
-    element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...lines)),
+    element(
+      "div", { className: "scroll", tabindex: 0, role: "region", "aria-label": `${title}: terms` },
+      element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...lines)),
+    ),
   );
 };
 
@@ -70,7 +72,7 @@ const showDrivers = (place, drivers) => {
   const fill = (pair) => {
     const chosen = rows.filter((row) => row.pair === pair);
     const most = Math.max(...chosen.flatMap((row) => [row.low, row.high, row.sum].map(Math.abs)), 1);
-    const shared = { most, terms: drivers.terms, month };
+    const shared = { most, terms: drivers.terms };
     tables.replaceChildren(
       driverTable(chosen.filter((row) => row.sum < 0).reverse(), { ...shared, title: "Lower it", colour: "var(--down)" }),
       driverTable(chosen.filter((row) => row.sum > 0), { ...shared, title: "Lift it", colour: "var(--up)" }),
@@ -84,7 +86,7 @@ const showDrivers = (place, drivers) => {
     choice.append(element("label", {}, input, ` ${text}`));
   });
   const note = `Of ${monthName(month)}. Sum: what the term adds to the logits of the reviews whose strongest terms it is among, with its 95 % interval; `
-    + `the hollow mark is the month before. A single review has no interval. Shares are of the product's scored reviews; ${NONE} means that the term was not among the strongest of ${monthName(month - 1)}.`;
+    + `the hollow mark is the month before. A single review has no interval. Shares are of the product's scored reviews, was that of ${monthName(month - 1)}; ${NONE}: the term was not among its strongest.`;
   fill(0);
   target.append(choice, tables, element("p", { className: "note", text: note }));
 };
