@@ -6,7 +6,7 @@
 
 benchmark_data = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: bench bench-spark bench-scale bench-gpu
+.PHONY: bench bench-spark bench-scale bench-growth bench-marts bench-gpu
 bench: .venv/runtime-is-ready ## measure speed, memory and accuracy beside other ways (DATA=directory)
 	@$(bin)/python -m benchmarks.suite $(benchmark_data) $(ARGS)
 
@@ -15,6 +15,12 @@ bench-spark: .venv/runtime-is-ready ## measure where the score job's time goes, 
 
 bench-scale: .venv/runtime-is-ready ## measure the constants of docs/scale.md and check its model (DATA=directory)
 	@$(bin)/python -m benchmarks.scale $(benchmark_data) $(ARGS)
+
+bench-growth: .venv/runtime-is-ready ## measure memory and time as rows, one product or one group grow
+	@$(bin)/python -m benchmarks.growth $(ARGS)
+
+bench-marts: .venv/runtime-is-ready ## measure the marts of 2 million scores, of twice as many, and the refresh of a day
+	@$(bin)/python -m benchmarks.marts --rows 2000000 $(ARGS)
 
 bench-gpu: .venv/runtime-is-ready ## measure scoring on a CUDA GPU (DATA=directory)
 	@$(bin)/python -m benchmarks.gpu $(benchmark_data) $(ARGS)

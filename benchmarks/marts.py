@@ -2,8 +2,8 @@
 
     python benchmarks/marts.py --rows 2000000 --products 1000 --days 365
 
-Prints one JSON object a step: wall seconds of the whole command, and the peak memory of the Spark driver's JVM and of
-its Python process.
+Prints one JSON object a step: wall seconds of the whole command, and the peak memory and the processor seconds of the
+Spark driver's JVM and of its Python process.
 """
 
 from __future__ import annotations
@@ -98,17 +98,20 @@ def measured(step: str, *options: str) -> dict[str, Any]:
 
 
 def _watch(process: subprocess.Popen[str], peaks: dict[str, float]) -> None:
-    """Peak resident memory in MB, by the name of the program."""
+    """Peak resident memory in MB and processor seconds, by the name of the program."""
     while process.poll() is None:
         for pid in [process.pid, *_descendants(process.pid)]:
             try:
                 status = Path(f"/proc/{pid}/status").read_text()
+                ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
             except OSError:
                 continue
             fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
             if "VmHWM" in fields:
                 name = f"{fields['Name'].strip()}_mb"
                 peaks[name] = max(peaks.get(name, 0.0), int(fields["VmHWM"].split()[0]) / 1024)
+                name = f"{fields['Name'].strip()}_cpu_seconds"
+                peaks[name] = max(peaks.get(name, 0.0), sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"))
         time.sleep(0.2)
 
 

@@ -26,7 +26,14 @@ from jobs.session import spark_session
 if TYPE_CHECKING:
     from benchmarks.cases import Task
 
-__all__ = ["linear_in_pandas", "predict_batch", "score_job", "start_spark"]
+__all__ = [
+    "heap_after_collection",
+    "linear_in_pandas",
+    "predict_batch",
+    "run_job",
+    "score_job",
+    "start_spark",
+]
 
 _BATCH_SIZE = 64
 _FEW_REVIEWS = 64
@@ -62,12 +69,12 @@ def score_job(task: Task, *, engine: str, precision: str, warm: bool) -> dict[st
     start_seconds = time.perf_counter() - started
     how = {"model": task.model, "engine": engine, "precision": precision, "run-date": "2026-11-01"}
     if warm:
-        _run_job(how | {"input": _few_reviews(task), "output": task.scratch / "warm-up"})
+        run_job(how | {"input": _few_reviews(task), "output": task.scratch / "warm-up"})
     output = task.scratch / "scores"
     groups = {"groups": task.groups} if task.groups else {}
-    seconds, report = _run_job(how | groups | {"input": task.reviews, "output": output})
+    seconds, report = run_job(how | groups | {"input": task.reviews, "output": output})
     memory = peak_worker_memory()
-    heap = _heap_after_collection(session)
+    heap = heap_after_collection(session)
     session.stop()
     return {
         "seconds": seconds - report["seconds"]["load_model"] - report["seconds"]["start_spark"],
@@ -134,7 +141,7 @@ def _scored(task: Task, udf: Callable[[str], Column]) -> dict[str, Any]:
     return result | {"probability": _in_order(output, task.reviews)}
 
 
-def _run_job(arguments: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+def run_job(arguments: dict[str, Any]) -> tuple[float, dict[str, Any]]:
     """Seconds and report of one score job."""
     parser = argparse.ArgumentParser()
     score_reviews.add_arguments(parser)
@@ -159,7 +166,7 @@ def _in_order(output: Path, reviews: Path) -> Any:
     return places.reindex(pq.read_table(reviews, columns=["review_id"])["review_id"].to_numpy()).to_numpy(np.float64)
 
 
-def _heap_after_collection(session: SparkSession) -> int:
+def heap_after_collection(session: SparkSession) -> int:
     """What the driver's heap holds when all garbage is gone."""
     jvm: Any = session._jvm
     jvm.java.lang.System.gc()

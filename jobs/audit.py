@@ -1,11 +1,13 @@
 """Proof that every input row came out exactly once, taken from what was written and not from counters.
 
 Two multisets of rows are equal, but for a chance of about 2**-64, if their sizes and the sums and exclusive ors of
-their row hashes are. The hash covers the id and the kept columns, so a changed value shows as well as a lost row.
+their row hashes are. The hash covers the id and the kept columns, so a changed value shows as well as a lost row, and
+no id is there more often than in the input.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import and_
@@ -94,7 +96,13 @@ def digest_rows(rows: DataFrame, *, schema: T.StructType, columns: ScoreColumns)
 
 
 def audit_scores(
-    staged: DataFrame, *, columns: ScoreColumns, schema: T.StructType, expected: RowDigest, max_failed_ratio: float
+    staged: DataFrame,
+    *,
+    columns: ScoreColumns,
+    schema: T.StructType,
+    expected: RowDigest,
+    run_columns: Mapping[str, Column],
+    max_failed_ratio: float,
 ) -> ScoreAudit:
     """Check staged scores against the input.
 
@@ -107,6 +115,8 @@ def audit_scores(
         Of the input.
     expected : RowDigest
         Of the input's id and kept columns.
+    run_columns : mapping
+        What every row must have in the columns of the run.
     max_failed_ratio : float
         Largest share of ``failed`` rows, 0 to 1.
 
@@ -120,7 +130,7 @@ def audit_scores(
     row = staged.agg(
         *digest_columns(row_hash(schema, columns.kept)),
         *(F.count_if(status == name).alias(name) for name in ("ok", "truncated", "empty", "failed")),
-        F.count_if(~F.coalesce(_is_sound(columns.extra), F.lit(False))).alias("unsound"),
+        F.count_if(~F.coalesce(_is_sound(columns.extra, run_columns), F.lit(False))).alias("unsound"),
         F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
         F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
         F.coalesce(F.sum(F.when(ok, F.col("n_tokens"))), F.lit(0)).alias("tokens_ok"),
@@ -141,7 +151,9 @@ def audit_scores(
             "published"
         )
     if row["unsound"]:
-        raise AuditError(f"{row['unsound']:,} rows have a score that is out of range; nothing was published")
+        raise AuditError(
+            f"{row['unsound']:,} rows have a score that is out of range or not of this run; nothing was published"
+        )
     failed_by_model = {name: int(row[f"failed by {name}"]) for name in names}
     failed = max(row["failed"], *failed_by_model.values(), 0)
     if failed > max_failed_ratio * digest.count:
@@ -159,13 +171,15 @@ def audit_scores(
     )
 
 
-def _is_sound(extra: ExtraColumns) -> Column:
+def _is_sound(extra: ExtraColumns, run_columns: Mapping[str, Column]) -> Column:
     """Whether a row keeps the contract; NULL counts as no."""
     probability, status = F.col("positive_probability"), F.col("score_status")
     rules = [
         F.when(status.isin("ok", "truncated"), _is_probability(probability) & F.col("sentiment").isNotNull()).otherwise(
             probability.isNull() & F.col("sentiment").isNull() & status.isin("empty", "failed")
-        )
+        ),
+        F.col("n_tokens").isNotNull() & F.col("n_unknown").between(0, F.col("n_tokens")),
+        *(F.col(name) == value for name, value in run_columns.items()),
     ]
     for place, name in enumerate(extra.model_names):
         named = F.col(probability_of(name))

@@ -30,6 +30,7 @@ __all__ = [
     "key_hash",
     "rows_of",
     "unscored",
+    "with_ids",
     "without",
 ]
 
@@ -102,6 +103,11 @@ def without(rows: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataFr
     """Rows of the output, or keys, whose id is none of those that `unscored` gave; rows without an id stay."""
     own_id = column(_ID if _ID in rows.columns else columns.id)
     return rows.join(ids.toDF("_wanted_id", "_wanted_text"), own_id == F.col("_wanted_id"), "left_anti")
+
+
+def with_ids(rows: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataFrame:
+    """Rows of the output whose id is one of those that `unscored` gave."""
+    return rows.join(ids.toDF("_wanted_id", "_wanted_text"), column(columns.id) == F.col("_wanted_id"), "left_semi")
 
 
 class ScoredTable:

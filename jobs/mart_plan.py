@@ -35,6 +35,8 @@ class MartPlan:
     report_months : frozenset of str
     all_models : bool
         A validation histogram has changed, so that every day of ``model_daily`` is compared anew.
+    begun : MartState
+        While some of the marts may be refreshed and others not: what is refreshed counts as changed.
     state : MartState
         Of the marts afterwards.
     run_id : str
@@ -47,6 +49,7 @@ class MartPlan:
     reports: tuple[dict[str, Any], ...]
     report_months: frozenset[str]
     all_models: bool
+    begun: MartState
     state: MartState
     run_id: str
 
@@ -114,6 +117,11 @@ def plan_refresh(
         reports=tuple(read),
         report_months=frozenset(report_months),
         all_models=histograms != before.validation,
+        begun=replace(
+            before,
+            folders=_folders_after(before.folders, facts, present=scores.files, days=set()),
+            reports=before.reports | dict.fromkeys(renewed, ""),
+        ),
         state=state,
         run_id=f"{max(days) if days else 'unchanged'}-{digest}",
     )

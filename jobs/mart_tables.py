@@ -76,7 +76,12 @@ class MartTables:
         """Stage these months of a mart, to be replaced on `publish`; returns what was written."""
         table = self._tables[mart]
         staging = Staging(
-            self._session, table.fs, location=table.location, publication=table.publication, partition="month"
+            self._session,
+            table.fs,
+            location=table.location,
+            publication=table.publication,
+            partition="month",
+            contract=rows.schema,
         )
         # A task writes whole months: one file each.
         staged = staging.write(rows.repartition(F.col("month")).sortWithinPartitions("month", *rows.columns[:2]))

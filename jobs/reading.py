@@ -14,7 +14,15 @@ from pyspark.sql import types as T
 
 from sentiment_core.errors import InputError
 
-__all__ = ["CORRUPT_RECORD", "INPUT_FORMATS", "data_files", "hadoop_path", "open_table", "refusing_unreadable"]
+__all__ = [
+    "CORRUPT_RECORD",
+    "INPUT_FORMATS",
+    "data_files",
+    "format_of",
+    "hadoop_path",
+    "open_table",
+    "refusing_unreadable",
+]
 
 INPUT_FORMATS = ("parquet", "csv", "json", "table")
 # Malformed CSV and JSON records end up here; their text must not get into a message.
@@ -77,7 +85,7 @@ def open_table(session: SparkSession, source: str, *, input_format: str | None =
         if not _is_partitioned(files, source=source):
             # Without it, Spark ignores files in folders that are not named `column=value`.
             reader = reader.option("recursiveFileLookup", "true")
-        frame = _read_files(reader, source, input_format or _format_of(source), files=files)
+        frame = _read_files(reader, source, input_format or format_of(source), files=files)
         if len(frame.inputFiles()) != len(files):
             raise InputError(
                 f"{source}: Spark would read other files than that; avoid the characters *?[]{{}} in names"
@@ -99,6 +107,14 @@ def data_files(session: SparkSession, source: str) -> list[str] | None:
             if not any(part.startswith(("_", ".")) for part in PurePosixPath(name).parts):
                 found.append(name)
     return sorted(found)
+
+
+def format_of(source: str) -> str:
+    """Format of a path by its suffix, else Parquet."""
+    path = PurePosixPath(source)
+    while path.suffix in _COMPRESSIONS:
+        path = path.with_suffix("")
+    return _SUFFIXES.get(path.suffix, "parquet")
 
 
 def hadoop_path(session: SparkSession, location: str) -> tuple[Any, Any]:
@@ -182,10 +198,3 @@ def _is_partitioned(files: list[str], *, source: str) -> bool:
 
 def _folders(name: str) -> tuple[str, ...]:
     return PurePosixPath(name).parts[:-1]
-
-
-def _format_of(source: str) -> str:
-    path = PurePosixPath(source)
-    while path.suffix in _COMPRESSIONS:
-        path = path.with_suffix("")
-    return _SUFFIXES.get(path.suffix, "parquet")

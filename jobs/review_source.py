@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import and_
 
@@ -14,11 +15,14 @@ from pyspark.sql import types as T
 from jobs.audit import RowDigest, digest_columns
 from jobs.extra_columns import ExtraColumns
 from jobs.incremental import key_hash
-from jobs.reading import CORRUPT_RECORD, open_table, refusing_unreadable
+from jobs.parquet_files import ParquetFiles, inspect_parquet
+from jobs.reading import CORRUPT_RECORD, format_of, open_table, refusing_unreadable
 from jobs.schema import ScoreColumns, choose_columns, column, row_hash
 from sentiment_core.errors import InputError
 
 __all__ = ["ReviewSource"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +37,15 @@ class ReviewSource:
         Of the id and the kept columns.
     text_digest : RowDigest
         Of the id and the text.
+    parquet : ParquetFiles
+        What was found out about its Parquet files, if it has any.
     """
 
     frame: DataFrame
     columns: ScoreColumns
     digest: RowDigest
     text_digest: RowDigest
+    parquet: ParquetFiles = field(default_factory=ParquetFiles)
 
     @classmethod
     def read(
@@ -61,17 +68,21 @@ class ReviewSource:
             partition_by=options.partition_by,
             extra=extra,
         )
+        with refusing_unreadable(options.input):
+            parquet = inspect_parquet(session, _parquet_files(frame, options))
+        if parquet.without_checksums:
+            _LOGGER.warning(
+                "%s of %s Parquet files have no page checksums: damage in their pages would be scored unnoticed; write "
+                "them with checksums (Spark does, pyarrow with write_page_checksum=True)",
+                f"{parquet.without_checksums:,}",
+                f"{parquet.files:,}",
+            )
         corrupt = F.col(CORRUPT_RECORD).isNotNull() if CORRUPT_RECORD in frame.columns else F.lit(False)
         conditions = [*(condition.of(rows) for condition in options.where), *([] if where is None else [where])]
         if conditions:
             frame = frame.where(reduce(and_, conditions) | corrupt)
         source = cls.digested(frame, columns, source=options.input, corrupt=corrupt)
-        return ReviewSource(
-            frame=frame.select(*(column(name) for name in rows.names)),
-            columns=columns,
-            digest=source.digest,
-            text_digest=source.text_digest,
-        )
+        return replace(source, frame=frame.select(*(column(name) for name in rows.names)), parquet=parquet)
 
     @classmethod
     def digested(
@@ -106,3 +117,10 @@ class ReviewSource:
             digest=RowDigest.of(row),
             text_digest=RowDigest.of(row, prefix="text_"),
         )
+
+
+def _parquet_files(frame: DataFrame, options: argparse.Namespace) -> list[str]:
+    """Those of a path whose format is Parquet, or of a table by their names."""
+    if (options.input_format or format_of(options.input)) == "parquet":
+        return frame.inputFiles()
+    return [name for name in frame.inputFiles() if name.endswith(".parquet")]

@@ -97,6 +97,7 @@ def describe_run(
             "rows": source.digest.count,
             "row_digest": source.digest.as_dict(),
             "text_digest": source.text_digest.as_dict(),
+            "parquet": asdict(source.parquet),
         },
         "output": {
             "path": redact(options.output),

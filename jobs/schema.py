@@ -32,6 +32,7 @@ __all__ = [
     "require_column",
     "require_date",
     "row_hash",
+    "scores_schema",
 ]
 
 # Of the scores table; its run reports name it. Raised when a column is renamed, retyped or means another thing.
@@ -140,6 +141,11 @@ def choose_columns(
         _require_type(schema, partition_by, _PARTITION_TYPES, "a partition is a string, a whole number or a date")
     _refuse_twins([*kept, *SCORE_FIELDS.names, *(field.name for field in extra.fields)])
     return ScoreColumns(id=id_column, text=text_column, kept=kept, partition=partition_by, extra=extra)
+
+
+def scores_schema(schema: T.StructType, columns: ScoreColumns) -> T.StructType:
+    """The scores table of an input: the kept columns as they are, `SCORE_FIELDS`, and what was asked for besides."""
+    return T.StructType([*(schema[name] for name in columns.kept), *SCORE_FIELDS, *columns.extra.fields])
 
 
 def require_date(schema: T.StructType, name: str) -> None:

@@ -20,7 +20,7 @@ from jobs.audit import audit_scores, digest_rows
 from jobs.executor import GroupScorer, SharedModel, WorkerStatistics
 from jobs.file_system import FileSystem
 from jobs.grouping import group_count, score_table
-from jobs.incremental import ScoredTable, audit_keys, digest_keys, key_columns, rows_of, unscored, without
+from jobs.incremental import ScoredTable, audit_keys, digest_keys, key_columns, rows_of, unscored, with_ids, without
 from jobs.lock import OutputLock
 from jobs.owner import Owner
 from jobs.progress import showing_progress
@@ -31,10 +31,11 @@ from jobs.redaction import redact
 from jobs.review_source import ReviewSource
 from jobs.run_log import begin_run, log_spark
 from jobs.run_report import Timings, cost_inputs, describe_run, name_run, results
-from jobs.schema import SCORE_FIELDS, ScoreColumns, column
+from jobs.schema import ScoreColumns, column, scores_schema
 from jobs.scoring_models import ScoringModels
 from jobs.staging import (
     Staging,
+    finding_damage,
     open_output,
     refuse_other_partitioning,
     refuse_overlap,
@@ -130,7 +131,14 @@ def run_once(
             report["input"] |= {"new_rows": source.digest.count}
             if not source.digest.count:
                 return report | {"status": "unchanged", "seconds": timings.seconds}
-        staging = Staging(session, fs, location=location, publication=publication, partition=source.columns.partition)
+        staging = Staging(
+            session,
+            fs,
+            location=location,
+            publication=publication,
+            partition=source.columns.partition,
+            contract=scores_schema(source.frame.schema, source.columns),
+        )
         cores = session.sparkContext.defaultParallelism
         groups = options.groups or group_count(source.digest.count, cores=cores)
         report["settings"] |= {"groups": groups}
@@ -213,15 +221,15 @@ class _Run:
                 refusing_unreadable(self.options.input),
             ):
                 scored = score_table(source.frame, columns=self.columns, scorer=scorer, groups=groups)
-                added = (*SCORE_FIELDS.names, *(field.name for field in self.columns.extra.fields))
-                ordered = (column(name) for name in (*self.columns.kept, *added))
+                ordered = (column(name) for name in scores_schema(source.frame.schema, self.columns).names)
                 staged = staging.write(scored.withColumns(run_columns).select(*ordered))
-            with self.timings.of("audit"):
+            with self.timings.of("audit"), finding_damage():
                 audit = audit_scores(
                     staged,
                     columns=self.columns,
                     schema=source.frame.schema,
                     expected=source.digest,
+                    run_columns=run_columns,
                     max_failed_ratio=self.options.max_failed_ratio,
                 )
             with self.timings.of("keys"), refusing_unreadable(self.options.input):
@@ -247,11 +255,17 @@ class _Run:
             schema = source.frame.schema
             rows = without(rows, self.columns, ids=ids)
             kept = digest_rows(rows, schema=schema, columns=self.columns)
+            scored_again = with_ids(staging.scores(), self.columns, ids=ids).count()
             found = digest_rows(staging.write(rows), schema=schema, columns=self.columns)
             if found != source.digest + kept:
                 raise AuditError(
                     f"{source.digest.count:,} new and {kept.count:,} older rows became {found.count:,}, digests "
                     f"{(source.digest + kept).as_dict()} and {found.as_dict()}; run again, nothing was published"
+                )
+            twins = with_ids(staging.scores(), self.columns, ids=ids).count() - scored_again
+            if twins:
+                raise AuditError(
+                    f"{twins:,} older rows stand beside new ones of their ids; run again, nothing was published"
                 )
             keys = self.table.keys_of(partitions, staging.keys().schema)
             if keys is not None:

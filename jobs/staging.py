@@ -15,11 +15,12 @@ from jobs.file_system import FileSystem, LocalFileSystem
 from jobs.hadoop_file_system import HadoopFileSystem
 from jobs.incremental import KEYS
 from jobs.publish import Publication
-from jobs.reading import hadoop_path
-from sentiment_core.errors import AuditError, SentimentError, UsageError
+from jobs.reading import hadoop_path, refusing_unreadable
+from sentiment_core.errors import AuditError, InputError, SentimentError, UsageError
 
 __all__ = [
     "Staging",
+    "finding_damage",
     "open_output",
     "refuse_other_partitioning",
     "refuse_overlap",
@@ -87,6 +88,24 @@ def saying_what_failed(output: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def finding_damage() -> Iterator[None]:
+    """Staged files that cannot be read back are a failed audit.
+
+    Raises
+    ------
+    AuditError
+    """
+    try:
+        with refusing_unreadable("the staged files"):
+            yield
+    except InputError as error:
+        raise AuditError(
+            "the staged files cannot be read back, so disk or network damaged them; check these and run again, nothing "
+            "was published"
+        ) from error
+
+
 def table_folders(frame: DataFrame) -> set[str]:
     """Where the files of a table are, partition folders left off."""
     return {re.sub(r"(/[^/]*=[^/]*)*/[^/]*$", "", name) for name in frame.inputFiles()}
@@ -104,10 +123,19 @@ class Staging:
     publication : Publication
     partition : str
         The column that the output is partitioned by.
+    contract : StructType
+        Of the scores.
     """
 
     def __init__(
-        self, session: SparkSession, fs: FileSystem, *, location: str, publication: Publication, partition: str
+        self,
+        session: SparkSession,
+        fs: FileSystem,
+        *,
+        location: str,
+        publication: Publication,
+        partition: str,
+        contract: T.StructType,
     ) -> None:
         self._session = session
         self._fs = fs
@@ -115,7 +143,7 @@ class Staging:
         self._partition = partition
         self._keys = publication.beside("keys")
         self._targets = {"scores": f"{location}/{publication.data}", "keys": f"{location}/{self._keys}"}
-        self._schemas: dict[str, T.StructType] = {}
+        self._schemas: dict[str, T.StructType] = {"scores": contract}
 
     def write(self, scores: DataFrame) -> DataFrame:
         """Add scores; returns `scores`.
@@ -123,17 +151,24 @@ class Staging:
         Raises
         ------
         AuditError
-            If the files have other columns or types than were written.
+            If the files have other columns, types or another order than the contract says.
         """
         # The files of a partition are as many as there were groups: each task writes what it scored.
         self._append("scores", scores)
-        wanted = {field.name: field.dataType.simpleString() for field in scores.schema}
         if self._publication.partitions():
-            found = self._session.read.parquet(self._targets["scores"]).schema
-            types = {field.name: field.dataType.simpleString() for field in found}
-            if types | {self._partition: wanted[self._partition]} != wanted:
-                raise AuditError(f"the staged files have the columns {types}, expected {wanted}")
+            self._check_columns()
         return self.scores()
+
+    def _check_columns(self) -> None:
+        """Names, types and order, as the files have them; the partition's column is the folder's name."""
+        with finding_damage():
+            found = self._session.read.parquet(self._targets["scores"]).schema
+        columns, contract = (
+            [(field.name, field.dataType.simpleString()) for field in schema if field.name != self._partition]
+            for schema in (found, self._schemas["scores"])
+        )
+        if columns != contract or self._partition not in found.names:
+            raise AuditError(f"the staged files have the columns {columns}, expected {contract}; nothing was published")
 
     def write_keys(self, keys: DataFrame) -> DataFrame:
         """Add keys; returns `keys`."""

@@ -121,6 +121,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             if options.fail_on_drift and findings and findings[0].level == "fail":
                 emit(report | {"status": "drifted"})
                 raise GateError(f"{findings[0].sentence}; nothing was published (without --fail-on-drift it is)")
+            if plan.days and not options.rebuild:
+                plan.begun.save(fs)  # should this process die between two marts
             tables.publish(report | {"status": "published"})
         plan.state.save(fs)
     emit(report | {"status": "published"})

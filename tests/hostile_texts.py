@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import strategies as st
 from models import WORDS
 
-# Pieces at which tokenisers go wrong, and any assigned character.
-PIECES = st.sampled_from(
-    [
-        *WORDS, *" \t\n\r\f\v.,!?-*'\"()/:;=_&<>#`´’‘“”«»–—…‼½¨ªŉǆİıſKßΣςﬁＡ１！＇", "  ",
-        "don't", "DON'T", "can't've", "it's", "I'M", "o'clock", "rock'n'roll", "'tis", "''", "'s", "n't", "n'té",
-        "1,000.50", "10/10", "3.", ".5", "1/2/3", "...", "!!!", "?!", "----", "***", ":-)", ";(", "=)", ":)",
-        "&amp;", "&lt;br&gt;", "&amp;lt;", "&#39;", "&#0;", "&#128077;", "&#xD800;", "&nbsp;", "&amp", "&notit;",
-        "&bogus;", "&a", "<br />", "<BR>", "</p>", "<i", "< b>", "<b <i>", "<3", "<bra>", '<a href="x">',
-        "\0", "\x01", "\x1c", "\x85", "\xa0", "\xad", "\u200b", "\u200d", "\u200f", "\u2028", "\u2029", "\u1680",
-        "\u180e", "\u180b", "\u202e", "\ufeff", "\ufffd", "\u0301", "\u20e3", "\ufe0f", "\U000e0100", "e\u0301", "é",
-        "❤️", "👍🏽", "👨‍👩‍👧", "🇩🇪", "🇩", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "1️⃣", "星", "がで", "한국", "हिन्दी", "עברית", "الله",
-    ]
-)  # fmt: skip
+# At which tokenisers go wrong.
+_PIECES = [
+    *WORDS, *" \t\n\r\f\v.,!?-*'\"()/:;=_&<>#`´’‘“”«»–—…‼½¨ªŉǆİıſKßΣςﬁＡ１！＇", "  ",
+    "don't", "DON'T", "can't've", "it's", "I'M", "o'clock", "rock'n'roll", "'tis", "''", "'s", "n't", "n'té",
+    "1,000.50", "10/10", "3.", ".5", "1/2/3", "...", "!!!", "?!", "----", "***", ":-)", ";(", "=)", ":)",
+    "&amp;", "&lt;br&gt;", "&amp;lt;", "&#39;", "&#0;", "&#128077;", "&#xD800;", "&nbsp;", "&amp", "&notit;",
+    "&bogus;", "&a", "<br />", "<BR>", "</p>", "<i", "< b>", "<b <i>", "<3", "<bra>", '<a href="x">',
+    "\0", "\x01", "\x1c", "\x85", "\xa0", "\xad", "\u200b", "\u200d", "\u200f", "\u2028", "\u2029", "\u1680",
+    "\u180e", "\u180b", "\u202e", "\ufeff", "\ufffd", "\u0301", "\u20e3", "\ufe0f", "\U000e0100", "e\u0301", "é",
+    "❤️", "👍🏽", "👨‍👩‍👧", "🇩🇪", "🇩", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "1️⃣", "星", "がで", "한국", "हिन्दी", "עברית", "الله",
+]  # fmt: skip
+PIECES = st.sampled_from(_PIECES)
+# Any assigned one.
 CHARACTERS = st.characters(exclude_categories=["Cs", "Cn"])
 TEXTS = st.lists(st.one_of(PIECES, PIECES, CHARACTERS), max_size=24).map("".join)
 BYTES = st.one_of(
@@ -67,3 +69,20 @@ NASTY: dict[str, str | bytes | None] = {
     "Zalgo": "g\u0336\u0322o\u0337\u0321o\u0334\u0329d\u0338" * 2_000,
     "a word of every character": "".join(map(chr, [*range(1, 0xD800), *range(0xE000, 0x11000)])),
 }
+
+
+def hostile_text(rng: random.Random) -> str | bytes:
+    """Pieces and any characters, lone surrogates among them; some as bytes with a fault, some nothing but bytes."""
+    parts = [
+        rng.choice(_PIECES) if rng.random() < 0.7 else chr(rng.randrange(0x110000))
+        for _ in range(round(rng.expovariate(1 / 15)))
+    ]
+    text = "".join(parts)
+    kind = rng.random()
+    if kind < 0.7:
+        return text
+    if kind < 0.9:
+        content = text.encode(errors="surrogatepass")
+        place = rng.randrange(len(content) + 1)
+        return content[:place] + rng.randbytes(rng.randint(0, 3)) + content[place + rng.randint(0, 2) :]
+    return rng.randbytes(rng.randint(1, 40))

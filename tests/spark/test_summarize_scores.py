@@ -181,6 +181,32 @@ def test_refreshing_some_days_gives_what_a_full_rebuild_gives(
         assert refreshed[name] == mart(marts, name).to_pylist(), name
 
 
+@pytest.mark.parametrize("n_published", range(4))
+def test_a_day_that_vanishes_after_a_refresh_died_leaves_nothing(
+    copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch, n_published: int
+) -> None:
+    """Some marts hold it then and some do not, and no folder tells of it any more."""
+    scores, marts = copied / "scores", copied / "marts"
+    before = {name: mart(marts, name).to_pylist() for name in MARTS}
+    new = max(date.fromisoformat(path.name[9:]) for path in scores.glob("run_date=*")) + timedelta(1)
+    write_day(scores, new, made_up_scores(new, n_rows=9, model=MODELS[1]))
+    publish, published = Publication.publish, []
+
+    def failing(self: Publication, report: dict[str, Any]) -> None:
+        if len(published) == n_published:
+            raise OSError("no space left")
+        published.append(publish(self, report))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publication, "publish", failing)
+        assert summarize("--core-hour-price", 0.05)[0] == 1
+    shutil.rmtree(scores / f"run_date={new}")
+    for report in (scores / "_runs").glob(f"{new}-*.json"):
+        report.unlink()
+    assert summarize("--core-hour-price", 0.05)[0] == 0
+    assert {name: mart(marts, name).to_pylist() for name in MARTS} == before
+
+
 def test_a_second_refresh_waits_for_its_turn(copied: Path, summarize: Summarize) -> None:
     with OutputLock(LocalFileSystem(copied / "marts"), Owner.this_process("another")).held():
         code, _, sentence = summarize()
