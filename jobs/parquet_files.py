@@ -78,9 +78,9 @@ class _Footers:
         try:
             return self._inspect(name)
         except Py4JJavaError as error:
-            reason = str(error.java_exception.getMessage()).partition("\n")[0]
+            kind = error.java_exception.getClass().getSimpleName()
             raise InputError(
-                f"{name}: its footer or first page cannot be read ({reason}); the file is damaged: replace it"
+                f"{name}: its footer or first page cannot be read ({kind}); the file is damaged: replace it"
             ) from error
 
     def _inspect(self, name: str) -> bool:
