@@ -73,4 +73,4 @@ clean: ## remove all that these targets made
 	  spark-warehouse metastore_db derby.log
 	@find jobs sentiment_core tests -name __pycache__ -prune -exec rm -rf {} +
 
-include bench.mk bundled_model.mk
+include bench.mk bundled_model.mk faults.mk

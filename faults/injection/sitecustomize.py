@@ -2,7 +2,8 @@
 
 ``FAULT_PLAN`` names a folder with ``plan.json``, a list of rules. A rule says ``at`` which function, ``module:name``,
 in which of its ``call`` (counted over all processes, from 1), and what to ``do``; or on which ``word`` of a text the
-engine or, with ``in`` = ``encode``, the text pipeline does it. The product knows nothing of it.
+engine or, with ``in`` = ``encode``, the text pipeline does it; or which part of the product to ``break``. The product
+knows nothing of it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _FOLDER = Path(os.environ.get("FAULT_PLAN", "/nowhere"))
 # What can be done, by name.
 
 
-def _parents() -> list[int]:
-    found = [os.getpid()]
-    while found[-1] > 1:
-        found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
-    return found
+def _parent(number: int) -> int:
+    try:
+        return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _command(number: int) -> str:
@@ -40,21 +41,23 @@ def _command(number: int) -> str:
         return ""
 
 
-def _mark(number: int | str) -> bool:
-    """Whether a process is one of this plan's."""
+def _is_of(plan: Path, number: str) -> bool:
     try:
-        return f"FAULT_PLAN={_FOLDER}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+        return f"FAULT_PLAN={plan}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
 
 
-def processes(kind: str) -> list[int]:
-    """Processes of the plan: ``driver``, ``jvm`` (the driver's), ``executor`` or ``worker``."""
-    found = sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _mark(path.name))
-    driver = [int((_FOLDER / "driver.pid").read_text())] if (_FOLDER / "driver.pid").exists() else []
-    if kind == "driver":
-        return driver
+def processes(kind: str, plan: Path = _FOLDER) -> list[int]:
+    """Processes that follow a plan: any, or ``driver``, ``jvm`` (the driver's), ``executor`` or ``worker``."""
+    found = sorted(
+        int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _is_of(plan, path.name)
+    )
     commands = {number: _command(number) for number in found}
+    if kind == "any":
+        return [number for number in found if commands[number]]  # one that has ended has none
+    if kind == "driver":
+        return [int((plan / "driver.pid").read_text())]
     signs = {"jvm": "org.apache.spark.deploy.SparkSubmit", "executor": "CoarseGrainedExecutorBackend"}
     if kind in signs:
         return [number for number in found if signs[kind] in commands[number] and "java" in commands[number]]
@@ -62,18 +65,15 @@ def processes(kind: str) -> list[int]:
     return [number for number in daemons if _parent(number) in daemons]
 
 
-def _parent(number: int) -> int:
-    try:
-        return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
 def _kill(kind: str) -> None:
-    for number in processes(kind)[:1]:
-        os.kill(number, signal.SIGKILL)
-    if kind in ("driver", "jvm", "executor"):
-        time.sleep(600)  # nothing of this process counts any more
+    above = [os.getpid()]
+    while above[-1] > 1:
+        above.append(_parent(above[-1]))
+    victims = processes(kind)
+    own = [number for number in victims if number in above]
+    os.kill((own or victims)[0], signal.SIGKILL)
+    if own:
+        time.sleep(600)  # what this process would do now does not count any more
 
 
 def _fill_disk(folder: str) -> None:
@@ -99,10 +99,11 @@ def _raise(name: str) -> None:
 
 
 ACTIONS: dict[str, Callable[[str], object]] = {
+    "nothing": lambda _: None,
     "kill-self": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "kill": _kill,
     "terminate": lambda kind: os.kill(processes(kind)[0], signal.SIGTERM),
-    "stop": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
+    "hang-in-c": lambda _: ctypes.PyDLL(None).sleep(600),  # nothing else runs in this process
     "hang": lambda _: time.sleep(600),
     "segfault": lambda _: ctypes.string_at(0),
     "abort": lambda _: os.abort(),
@@ -126,11 +127,12 @@ def _count(name: str) -> int:
 
 def _wrap(number: int, rule: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
     def strike() -> None:
+        (_FOLDER / f"{number}.struck").touch()
         ACTIONS[rule["do"][0]](rule["do"][1] if len(rule["do"]) > 1 else "")
 
     @functools.wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
-        armed = "after" not in rule or (_FOLDER / f"{rule['after']}.calls").exists()
+        armed = "after" not in rule or (_FOLDER / f"{rule['after']}.struck").exists()
         hit = armed and _count(str(number)) == rule.get("call", 1)
         if hit and not rule.get("late"):
             strike()
@@ -149,7 +151,12 @@ def _patch_function(number: int, rule: dict[str, Any], module: Any) -> None:
         setattr(owner, name, _wrap(number, rule, getattr(owner, name)))
 
 
-def _patch_engine(rule: dict[str, Any], module: Any) -> None:
+def _strike_text(number: int, rule: dict[str, Any]) -> None:
+    (_FOLDER / f"{number}.struck").touch()
+    ACTIONS[rule["do"][0]](rule["do"][1] if len(rule["do"]) > 1 else "")
+
+
+def _patch_engine(number: int, rule: dict[str, Any], module: Any) -> None:
     make = module.make_engine
 
     def make_engine(model: Any, **options: Any) -> Any:
@@ -162,11 +169,12 @@ def _patch_engine(rule: dict[str, Any], module: Any) -> None:
             if not hit.any():
                 return logits(token_ids, valid_length)
             if kind == "nan":
+                (_FOLDER / f"{number}.struck").touch()
                 found = logits(token_ids, valid_length).copy()
                 found[: len(hit)][hit] = float("nan")
                 return found
             if len(hit) > rule.get("most", 0):
-                ACTIONS[kind](rule["do"][1] if len(rule["do"]) > 1 else "")
+                _strike_text(number, rule)
             return logits(token_ids, valid_length)
 
         engine.logits = poisoned
@@ -175,12 +183,12 @@ def _patch_engine(rule: dict[str, Any], module: Any) -> None:
     module.make_engine = make_engine
 
 
-def _patch_encoder(rule: dict[str, Any], module: Any) -> None:
+def _patch_encoder(number: int, rule: dict[str, Any], module: Any) -> None:
     encode = module.TextPipeline.encode
 
     def poisoned(self: Any, texts: Any) -> Any:
         if any(rule["word"] in text.split() for text in texts.to_pylist() if text):
-            ACTIONS[rule["do"][0]](rule["do"][1] if len(rule["do"]) > 1 else "")
+            _strike_text(number, rule)
         return encode(self, texts)
 
     module.TextPipeline.encode = poisoned
@@ -211,12 +219,19 @@ def install(rules: list[dict[str, Any]]) -> None:
     """Let the rules hold in this process, for what is not imported yet."""
     patches: dict[str, list[Callable[[Any], None]]] = {}
     for number, rule in enumerate(rules):
+        if "break" in rule:
+            from sabotage import SABOTAGE
+
+            for module, patch in SABOTAGE[rule["break"]]:
+                patches.setdefault(module, []).append(patch)
+            (_FOLDER / f"{number}.struck").touch()
+            continue
         if "at" in rule:
             module, patch = rule["at"].partition(":")[0], functools.partial(_patch_function, number, rule)
         elif rule.get("in") == "encode":
-            module, patch = "sentiment_core.text", functools.partial(_patch_encoder, rule)
+            module, patch = "sentiment_core.text", functools.partial(_patch_encoder, number, rule)
         else:
-            module, patch = "sentiment_core.engines.selection", functools.partial(_patch_engine, rule)
+            module, patch = "sentiment_core.engines.selection", functools.partial(_patch_engine, number, rule)
         patches.setdefault(module, []).append(patch)
     sys.meta_path.insert(0, _Finder(patches))
 

@@ -1,0 +1,1 @@
+"""The fault matrix: real runs, real kills, and what must hold after each (``make test-faults``)."""
