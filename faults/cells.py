@@ -14,10 +14,10 @@ __all__ = ["Cell", "all_cells", "sabotaged_cells"]
 _KILLED, _DONE = -9, 0
 _BATCH = "sentiment_core.scoring:Scorer.score_distinct"
 _BATCHES = {"first": 1, "middle": 3, "last": 6}
-# Seconds after which a silent worker says where it is, and is ended.
+# Seconds after which a silent worker says where it is, and is ended; a busy machine needs some to start a healthy one.
 _IDLE = (
-    "spark.python.worker.tracebackDumpIntervalSeconds=5",
-    "spark.sql.execution.pyspark.udf.idleTimeoutSeconds=8",
+    "spark.python.worker.tracebackDumpIntervalSeconds=20",
+    "spark.sql.execution.pyspark.udf.idleTimeoutSeconds=30",
 )
 
 # Where the driver is, from the start of a run to its publication.
@@ -32,7 +32,7 @@ _PHASES: dict[str, dict[str, Any]] = {
     "completing": {"at": "jobs.staging:Staging.complete", "late": True},
 }
 # Changes of the file system from the beginning of the publication to the end of the run.
-PUBLISH_CHANGES = 18
+PUBLISH_CHANGES = 20
 _CHANGES = "jobs.file_system:LocalFileSystem.write|make_folder|rename|exchange|delete|remove_empty"
 
 
@@ -103,7 +103,7 @@ def _workers() -> Iterator[Cell]:
             if (where, action) == ("cluster", "hang-in-c"):
                 continue  # as on one machine
             # The workers of executors have logs of their own.
-            dump = "Timeout (0:00:05)!" if where == "local[2]" else ""
+            dump = "Timeout (0:00:20)!" if where == "local[2]" else ""
             yield Cell(name=f"{where}: {says}, middle batch", where=where, rules=(rule,), conf=_IDLE, says=dump)
     for batch, call in _BATCHES.items():
         rule = {"at": _BATCH, "call": call, "do": ["kill", "executor"]}

@@ -62,7 +62,7 @@ def run_cell(
         output = disk / "scores"
         shutil.copytree(world.folder / "scores", output)
         places = {"@disk": str(disk), "@shuffle": str(shuffle if cell.where == "cluster" else folder / "local")}
-        rules = [{**rule, "do": [places.get(part, part) for part in rule["do"]]} for rule in cell.rules]
+        rules = [{**rule, "do": [places.get(part, part) for part in rule.get("do", ())]} for rule in cell.rules]
         (plan / "plan.json").write_text(json.dumps(rules))
         started = time.monotonic()
         violations: list[str] = []
