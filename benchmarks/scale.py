@@ -36,7 +36,7 @@ from sentiment_core.text import TextPipeline, TextSettings, build_vocabulary
 __all__ = ["calibrate", "check", "main", "stub_model"]
 
 _TOLERANCE = 0.2
-_CALIBRATION_ROWS, _CHECKED_ROWS = (20_000, 200_000), (50_000, 500_000, 1_000_000, 2_000_000)
+_CALIBRATION_ROWS, _CHECKED_ROWS = (20_000, 500_000), (50_000, 200_000, 1_000_000, 2_000_000)
 _QUICK_CALIBRATION_ROWS, _QUICK_CHECKED_ROWS = (500, 2_000), (1_000,)
 _PREDICTED_ROWS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 _MANY_GROUPS, _QUICK_MANY_GROUPS = 2_000, 20

@@ -5,9 +5,11 @@ Axes: N texts, T tokens (time) of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +17,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_core.artifact import Model
-from sentiment_core.batching import TokenBatch, token_batches
+from sentiment_core.batching import token_batches
 from sentiment_core.distinct import DistinctTexts, distinct_texts
 from sentiment_core.drivers import changes, leaning_words, probes, strongest_terms
 from sentiment_core.engines.isolated import IsolatedEngine
 from sentiment_core.engines.selection import make_engine
 from sentiment_core.errors import NonFiniteError, UsageError
 from sentiment_core.explanation import Explanation
-from sentiment_core.halving import Halving
+from sentiment_core.halving import Halving, Rows
 from sentiment_core.scores import Scores
-from sentiment_core.surviving import HARMLESS_IDS, surviving_logits
+from sentiment_core.surviving import HARMLESS_IDS, Ids, Logits, surviving_logits
 from sentiment_core.text import EncodedTexts, split
 
 __all__ = ["Scorer", "Scores", "score_by_each"]
+
+# Batches that wait for each thread.
+_WINDOW = 16
 
 
 class Scorer:
@@ -210,9 +215,8 @@ class Scorer:
 
     def _logits(self, encoded: EncodedTexts, halving: Halving) -> npt.NDArray[np.float32]:
         logits = np.full(len(encoded), np.nan, np.float32)
-        for batch in self._batches(encoded):
-            for rows, found in surviving_logits(batch, logits=self.engine.logits, halving=halving):
-                logits[rows] = found
+        for rows, found in self._computed(self.engine.logits, encoded, halving):
+            logits[rows] = found
         return logits
 
     def _contributions(
@@ -221,17 +225,33 @@ class Scorer:
         """Logits (N,) and contributions (T,) from one pass; NaN for a text that failed."""
         logits = np.full(len(encoded), np.nan, np.float32)
         contributions = np.full(len(encoded.token_ids), np.nan, np.float32)
-        for batch in self._batches(encoded, length_step=length_step):
-            position = np.arange(len(batch.token_ids))
-            for rows, found in surviving_logits(batch, logits=self.engine.contributions, halving=halving):
-                logits[rows] = found[:, 0]
-                inside = position < encoded.valid_length[rows][:, None]
-                contributions[(encoded.offsets[rows][:, None] + position)[inside]] = found[:, 1:][inside]
+        for rows, found in self._computed(self.engine.contributions, encoded, halving, length_step=length_step):
+            position = np.arange(found.shape[1] - 1)
+            logits[rows] = found[:, 0]
+            inside = position < encoded.valid_length[rows][:, None]
+            contributions[(encoded.offsets[rows][:, None] + position)[inside]] = found[:, 1:][inside]
         return logits, contributions
 
-    def _batches(self, encoded: EncodedTexts, *, length_step: int | None = None) -> Iterator[TokenBatch]:
+    def _computed(
+        self,
+        compute: Callable[[Ids, Ids], Logits],
+        encoded: EncodedTexts,
+        halving: Halving,
+        *,
+        length_step: int | None = None,
+    ) -> Iterator[tuple[Rows, Logits]]:
+        """Rows and what the engine computed of them, several batches at a time where it can."""
         step = length_step or self.engine.length_step
-        return token_batches(encoded, max_batch_tokens=self.max_batch_tokens, length_step=step)
+        batches = token_batches(encoded, max_batch_tokens=self.max_batch_tokens, length_step=step)
+        survive = partial(surviving_logits, logits=compute, halving=halving)
+        if self.engine.concurrency == 1:
+            yield from chain.from_iterable(map(survive, batches))
+            return
+        with ThreadPoolExecutor(self.engine.concurrency) as pool:
+            # In windows, so that neither an error nor an interrupt waits for all texts.
+            while window := list(islice(batches, _WINDOW * self.engine.concurrency)):
+                for parts in pool.map(lambda batch: list(survive(batch)), window):
+                    yield from parts
 
 
 def score_by_each(

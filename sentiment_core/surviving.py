@@ -15,7 +15,7 @@ from sentiment_core.batching import TokenBatch
 from sentiment_core.halving import Halving, RowFailure, Rows
 from sentiment_core.text import UNKNOWN_ID, EncodedTexts
 
-__all__ = ["HARMLESS_IDS", "HARMLESS_TEXT", "surviving_ids", "surviving_logits"]
+__all__ = ["HARMLESS_IDS", "HARMLESS_TEXT", "Ids", "Logits", "surviving_ids", "surviving_logits"]
 
 Ids = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]

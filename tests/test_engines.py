@@ -179,7 +179,7 @@ def test_the_units_that_hold_the_range_keep_it_over_the_longest_text(name: str) 
     content = onnx.load_from_string(onnx_graph.onnx_graph(replace_largest(model_of(name)), precision="int8"))
     layers = [node.output[0] for node in content.graph.node if node.op_type == "DynamicQuantizeLSTM"]
     content.graph.output.extend(onnx.helper.make_tensor_value_info(layer, 1, None) for layer in layers)
-    session = onnx_engine._session(content.SerializeToString(), threads=1)
+    session = onnx_engine._session(content.SerializeToString())
     token_ids = np.random.default_rng(0).integers(0, 59, (400, 3)).astype(np.int32)
     for states in session.run(layers, {"token_ids": token_ids, "valid_length": np.full(3, 400, np.int32)}):
         assert states.shape[-1] % 8 == 0
@@ -238,7 +238,7 @@ def test_a_processor_whose_products_saturate_is_found(
         def run(self, outputs: Any, inputs: dict[str, Any]) -> list[Any]:
             return [np.full((1, 64), product, np.int32)]
 
-    monkeypatch.setattr(onnx_engine, "_session", lambda content, *, threads: Session())
+    monkeypatch.setattr(onnx_engine, "_session", lambda content: Session())
     assert onnx_engine._adds_exactly.__wrapped__() is exact
 
 

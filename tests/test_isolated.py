@@ -203,7 +203,9 @@ def spread(logits: Any, hit: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"precision": "float32"}, {"engine": "mxnet", "precision": "float32"}], ids=str
+    "options",
+    [{}, {"threads": 3, "max_batch_tokens": 60}, {"precision": "float32"}, {"engine": "mxnet", "precision": "float32"}],
+    ids=str,
 )
 @pytest.mark.parametrize(
     ("do", "reason"),

@@ -40,6 +40,7 @@ class StubEngine:
 
     name, device = "stub", "cpu"
     batch_tokens = 16_384
+    concurrency = 1
 
     def __init__(
         self,

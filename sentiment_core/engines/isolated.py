@@ -52,6 +52,8 @@ class IsolatedEngine:
         If the child does not come up.
     """
 
+    concurrency = 1
+
     def __init__(
         self,
         model: Model,

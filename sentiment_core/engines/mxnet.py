@@ -41,6 +41,7 @@ class MXNetEngine:
 
     name = "mxnet float32"
     batch_tokens = 16_384
+    concurrency = 1
 
     def __init__(self, model: Model, *, gpu: int | None = None) -> None:
         # Each shape is compiled: twenty padded lengths are few enough.

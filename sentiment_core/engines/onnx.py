@@ -31,6 +31,7 @@ class OnnxEngine:
     precision : str
         ``float32`` or ``int8``.
     threads : int
+        Batches that are computed at a time, each by one thread: the products of one batch are too small to share.
 
     Raises
     ------
@@ -53,8 +54,8 @@ class OnnxEngine:
         self.name = f"onnx {precision}"
         weight_type = np.int8 if precision == "int8" and _adds_exactly() else np.uint8
         self._graph = partial(onnx_graph, model, precision=precision, weight_type=weight_type)
-        self._threads = threads
-        self._session = _session(self._graph(), threads=threads)
+        self.concurrency = threads
+        self._session = _session(self._graph())
 
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids padded at the end, (N,) lengths -> (N,) logits."""
@@ -73,12 +74,12 @@ class OnnxEngine:
     @cached_property
     def _explaining(self) -> onnxruntime.InferenceSession:
         """A session of its own: ONNX Runtime computes all outputs of a graph, asked for or not."""
-        return _session(self._graph(contributions=True), threads=self._threads)
+        return _session(self._graph(contributions=True))
 
 
-def _session(content: bytes, *, threads: int) -> onnxruntime.InferenceSession:
+def _session(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     # Plans and arenas of many batch shapes would only grow.
     options.enable_mem_pattern = False
@@ -107,5 +108,5 @@ def _adds_exactly() -> bool:
         product, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     ).SerializeToString()
     factors = {"left": np.full((1, 64), 255, np.uint8), "right": np.full((64, 64), 127, np.int8)}
-    (found,) = _session(content, threads=1).run(None, factors)
+    (found,) = _session(content).run(None, factors)
     return bool((found == 64 * 255 * 127).all())

@@ -52,6 +52,10 @@ class Engine(Protocol):
     def batch_tokens(self) -> int:
         """Padded tokens of a batch at which it is fastest."""
 
+    @property
+    def concurrency(self) -> int:
+        """Batches that it computes at a time, called by as many threads; 1 where a call takes all of its threads."""
+
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids, (N,) lengths -> (N,) logits."""
 

@@ -38,6 +38,7 @@ class TorchEngine:
     """
 
     length_step = 1
+    concurrency = 1
 
     def __init__(self, model: Model, *, precision: str, gpu: int | None, threads: int) -> None:
         torch.set_num_threads(threads)
