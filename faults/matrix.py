@@ -120,6 +120,9 @@ def _write(folder: Path, file: Path) -> None:
         kills=sum(result["kills"] for result in drawn),
         drawn=len(drawn),
         red=len(red),
+        left=f"{len(all_cells()) - len(results)} of {len(all_cells())} cells have not been run.\n"
+        if len(results) < len(all_cells())
+        else "",
         looks=sum(result["looks"] for result in results),
         vanished=sum(result["vanished"] for result in results),
     )
@@ -140,8 +143,8 @@ run without faults; each partition was, at every look, that of last night or tha
 0 and no help; nothing is left in `_staging`, no lock, no process.
 
 **{fixed} cells with a fault at a fixed place, {kills} kills at random times in {drawn} runs: {red} violations.**
-The reader looked {looks:,} times; {vanished} times a file that it had listed was gone before it opened it, an error
-that it sees and no wrong data.
+{left}The reader looked {looks:,} times; {vanished} times a file that it had listed was gone before it opened it, an
+error that it sees and no wrong data.
 
 A driver that was killed has the exit code -9. `cluster` is a standalone master with two workers of one core each.
 """
