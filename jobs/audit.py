@@ -126,7 +126,9 @@ def audit_scores(
         If rows were lost, doubled or changed, a value is outside its range, or too many rows failed.
     """
     probability, status = F.col("positive_probability"), F.col("score_status")
-    step, ok, names = step_of(probability, HISTOGRAM_BINS), status == "ok", columns.extra.model_names
+    ok, names = status == "ok", columns.extra.model_names
+    # Infinity, which is to be found below, is in no step.
+    step = step_of(F.when(_is_probability(probability), probability), HISTOGRAM_BINS)
     row = staged.agg(
         *digest_columns(row_hash(schema, columns.kept)),
         *(F.count_if(status == name).alias(name) for name in ("ok", "truncated", "empty", "failed")),

@@ -23,9 +23,9 @@ INJECTION = """
 import sys
 if "pyspark.daemon" in sys.orig_argv or "pyspark.worker" in sys.orig_argv:
     import jobs.executor
-    def append_scores(batch, scores):
+    def append(batch, columns):
         raise ValueError(f"cannot use {batch['text'][0]}")
-    jobs.executor.append_scores = append_scores
+    jobs.executor._append = append
 """
 
 
