@@ -175,7 +175,7 @@ def assert_whole(disk: Disk, succeeded: set[str]) -> None:
     assert_clean(disk, disk.partitions(), reports=published | {"nothing"})
 
 
-N_OPERATIONS = 90
+N_OPERATIONS = 100
 
 
 def test_the_length_of_a_run_is_what_the_schedules_cover() -> None:
