@@ -110,15 +110,17 @@ DAMAGED = {
 
 def test_the_audit_finds_damage_of_every_kind_in_the_extra_columns(spark: SparkSession) -> None:
     usual = {"score_status": "ok", "sentiment": "positive", **dict.fromkeys(NAMED, 0.7), "drivers": GOOD}
+    usual |= {"n_tokens": 3, "n_unknown": 1}
     extra = ExtraColumns(model_names=("a", "b"), drivers=True)
     columns = ", ".join(f"{name} double" for name in NAMED)
     schema = f"name string, score_status string, sentiment string, {columns}, drivers {DRIVERS.dataType.simpleString()}"
+    schema += ", n_tokens int, n_unknown int"
     rows = [{"name": name} | usual | change for name, change in (ROWS | DAMAGED).items()]
     table = spark.createDataFrame(rows, schema)
-    sound = {row["name"] for row in table.where(_is_sound(extra)).select("name").collect()}
+    sound = {row["name"] for row in table.where(_is_sound(extra, {})).select("name").collect()}
     assert sound == set(ROWS)
     # Without being asked for them, it does not look at them.
-    assert table.where(_is_sound(ExtraColumns())).count() == len(rows)
+    assert table.where(_is_sound(ExtraColumns(), {})).count() == len(rows)
 
 
 def test_damage_stops_the_run(
