@@ -24,9 +24,10 @@ from jobs.sample_reviews import generate_reviews
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FINE_TUNE = "01_fine_tune_sentimentnet"
-WITHOUT_OUTPUTS = ("02_score_a_warehouse",)
+WITHOUT_OUTPUTS = ("02_score_a_warehouse", "03_dashboard_queries")
 CHOICES = (
     "REVIEWS", "TEXT_COLUMN", "LABEL_COLUMN", "POSITIVE_ABOVE", "PRODUCT_COLUMN", "LANGUAGE_MODEL", "EPOCHS", "OUTPUT",
+    "MARTS",
 )  # fmt: skip
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'=(\[,])(?:~|[A-Za-z]:\\|/[A-Za-z_.][\w.-]*/)""")
 
@@ -146,6 +147,18 @@ def test_the_job_and_the_grouped_function_give_the_same_scores(tmp_path: Path) -
         "differences": 0,
         "statuses": ["published", "unchanged"],
     }
+
+
+def test_both_engines_answer_the_same_and_say_which_product_fell_and_why(tmp_path: Path) -> None:
+    notebook = execute(NOTEBOOKS[0].with_name(f"{WITHOUT_OUTPUTS[1]}.ipynb"), directory=tmp_path)
+    result = summary(notebook)
+    asked = {path.stem for path in (NOTEBOOKS[0].parents[1] / "queries").glob("*.sql")} - {"stars_disagreement"}
+    assert result["equal"].keys() == asked
+    assert result["equal"]["overall_trend"] == result["days"] == 56
+    assert result["fell"] == "kettle-k2"  # the leaking batch
+    assert "leaks badly" in result["why"]
+    figures = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
+    assert sum("image/svg+xml" in output.data for output in figures) == 3
 
 
 def test_outputs_of_the_short_notebooks_are_not_stored() -> None:
