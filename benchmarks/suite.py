@@ -35,7 +35,7 @@ from sentiment_core.mxnet_setup import available_cores
 __all__ = ["compare", "main", "scale_up"]
 
 _LOGGER = logging.getLogger(__name__)
-_SCALING_ROWS, _QUICK_SCALING_ROWS = (1_000, 10_000, 200_000), (100, 300)
+_SCALING_ROWS, _QUICK_SCALING_ROWS = (1_000, 10_000, 50_000, 200_000), (100, 300)
 # Beyond it a scaling run is done once.
 _REPEATED_ROWS = 10_000
 

@@ -110,15 +110,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(module: str) -> Any:
-    """Import a verb's module, which on some systems needs a package that has no wheel there."""
+    """Import a verb's module, which may need a package that has no wheel here or was left out on executors."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name not in ("mxnet", "gluonnlp"):
+        package = str(error.name).partition(".")[0]
+        if package in ("jobs", "sentiment_core"):
             raise
-        raise errors.EnvironmentFault(
-            f"this verb needs {error.name}, which is not installed; it has wheels for Linux on x86-64 only"
-        ) from error
+        cure = "it has wheels for Linux on x86-64 only" if package in ("mxnet", "gluonnlp") else "run `make setup`"
+        raise errors.EnvironmentFault(f"this verb needs {package}, which is not installed; {cure}") from error
     except OSError as error:
         raise errors.EnvironmentFault(f"MXNet cannot be loaded ({error}); install libgomp1 and libquadmath0") from error
 

@@ -127,6 +127,8 @@ class GroupScorer:
         AuditError
             If more rows of the group fail than may fail in the run, which then need not go on.
         """
+        # Arrow's own allocator keeps what a batch has freed: 90 MB more of memory, and no faster.
+        pa.set_memory_pool(pa.system_memory_pool())
         device, addresses = task_device(self.device, engine=self.engine, precision=self.precision)
         loaded = _cached_scorers(
             {model.sha256: model.load for model in self.models},

@@ -56,17 +56,19 @@ def sentiment_daily(counts: DataFrame) -> DataFrame:
 
 def sentiment_product(counts: DataFrame) -> DataFrame:
     """The mart of each product and month, from `PRODUCT_COUNTS` of all days of these months."""
-    exploded = counts.select("product", "day", F.explode("probability_sketch").alias("entry"))
     month = month_of(F.col("day")).alias("month")
-    sketches = exploded.groupBy("product", month, "entry.bin").agg(F.sum("entry.reviews").alias("n"))
-    sketches = sketches.groupBy("product", "month").agg(collect_sketch(F.col("bin"), F.col("n")).alias("sketch"))
+    exploded = counts.select(
+        F.col("product").alias("_product"), month.alias("_month"), F.explode("probability_sketch").alias("entry")
+    )
+    sketches = exploded.groupBy("_product", "_month", "entry.bin").agg(F.sum("entry.reviews").alias("n"))
+    sketches = sketches.groupBy("_product", "_month").agg(collect_sketch(F.col("bin"), F.col("n")).alias("sketch"))
     sums = counts.groupBy("product", month).agg(
         F.min("day").alias("first_day"),
         F.max("day").alias("last_day"),
         F.count(F.lit(1)).alias("days"),
         *(F.sum(name).alias(name) for name in (*COUNTED, "probability_sum", "variance_sum")),
     )
-    same = sums["product"].eqNullSafe(sketches["product"]) & (sums["month"] == sketches["month"])
+    same = sums["product"].eqNullSafe(sketches["_product"]) & (sums["month"] == sketches["_month"])
     merged = sums.join(sketches, same, "left").select(sums["*"], "sketch")
     empty = F.array().cast(counts.schema["probability_sketch"].dataType)
     return merged.withColumn("probability_sketch", F.coalesce("sketch", empty)).withColumns(_shares())

@@ -70,6 +70,13 @@ def labelled(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_package_that_was_left_out_is_named_with_the_cure() -> None:
+    script = "import sys; from jobs import cli; sys.modules['duckdb'] = None; sys.exit(cli.main(['dashboard']))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 6
+    assert "this verb needs duckdb, which is not installed; run `make setup`" in done.stderr.splitlines()[-1]
+
+
 def test_train_writes_a_model_that_evaluate_measures_as_its_card_says(
     sentiment: Any, labelled: Path, tmp_path: Path
 ) -> None:
