@@ -33,15 +33,15 @@ fail() { echo "spark-submit.sh: failed: $1" >&2; exit "$2"; }
 submit=()
 while (($#)); do
   case $1 in
-    pretrain | train | evaluate | score | backfill | summarize | dashboard | compare | predict | explain | doctor) break ;;
+    pretrain | train | label | evaluate | score | backfill | summarize | dashboard | compare | predict | explain | doctor) break ;;
     --help | -h) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     --verbose | -v | --version | --supervise | --*=*) submit+=("$1"); shift ;;
     -*) (($# > 1)) || fail "the option $1 needs a value" 2
         submit+=("$1" "$2"); shift 2 ;;
-    *) fail "unknown verb '$1'; use pretrain, train, evaluate, score, backfill, summarize, dashboard, compare, predict, explain or doctor" 2 ;;
+    *) fail "unknown verb '$1'; use pretrain, train, label, evaluate, score, backfill, summarize, dashboard, compare, predict, explain or doctor" 2 ;;
   esac
 done
-(($#)) || fail "name a verb: score, backfill, summarize, dashboard, compare, train, evaluate, predict, explain, pretrain or doctor" 2
+(($#)) || fail "name a verb: score, backfill, summarize, dashboard, compare, train, label, evaluate, predict, explain, pretrain or doctor" 2
 
 python=${PYSPARK_DRIVER_PYTHON:-$here/.venv/bin/python}
 [ -x "$python" ] || python=$(command -v python3.11) || fail "no Python 3.11; run \`make setup\`" 6
@@ -51,15 +51,21 @@ jobs=$("$python" -c 'import os, jobs; print(os.path.dirname(jobs.__file__))')
 { [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; } || command -v java >/dev/null \
   || fail "no Java; install version 17 or newer or set JAVA_HOME" 6
 
-given() { # the value of one of Spark's options, the last one if there are several
-  local value="" i
+given() { # the value of one of Spark's options, or else of its setting; the last one if there are several
+  local value="" setting="" i
   for ((i = 0; i < ${#submit[@]}; i++)); do
-    case ${submit[i]} in "$1") value=${submit[i + 1]:-} ;; "$1"=*) value=${submit[i]#*=} ;; esac
+    case ${submit[i]} in
+      "$1") value=${submit[i + 1]:-} ;;
+      "$1"=*) value=${submit[i]#*=} ;;
+      --conf | -c) case ${submit[i + 1]:-} in "$2"=*) setting=${submit[i + 1]#*=} ;; esac ;;
+      --conf="$2"=*) setting=${submit[i]#*=*=} ;;
+    esac
   done
-  echo "$value"
+  echo "${value:-$setting}"
 }
-master=$(given --master)
-deploy_mode=$(given --deploy-mode)
+master=$(given --master spark.master)
+deploy_mode=$(given --deploy-mode spark.submit.deployMode)
+archives=$(given --archives spark.archives)
 
 # What executors run: the driver's Python where they share its files, that of the image on Kubernetes, else that of the
 # shipped environment. A driver in the cluster has what executors have.
@@ -68,8 +74,8 @@ case ${master:=$SENTIMENT_MASTER} in
   local*) ;;
   k8s*) home=$SENTIMENT_IMAGE_HOME ;;
   *)
-    if [ -n "$(given --archives)" ]; then
-      case $(given --archives) in *"#environment"*) home=./environment ;; esac
+    if [ -n "$archives" ]; then
+      case $archives in *"#environment"*) home=./environment ;; esac
     elif [ -z "${PYSPARK_PYTHON:-}" ] && [ -f "${SENTIMENT_ENVIRONMENT:-}" ]; then
       stale=$(find "$jobs" "$jobs/../sentiment_core" -name '*.py' -newer "$SENTIMENT_ENVIRONMENT" -print -quit)
       [ -z "$stale" ] || fail "$SENTIMENT_ENVIRONMENT is older than $stale; run \`make package\`" 6
@@ -89,8 +95,12 @@ if [ "$deploy_mode" = cluster ]; then
 fi
 
 conf() { settings+=(--conf "$1=$2"); }
-settings=(--name "sentiment $1" --master "$SENTIMENT_MASTER" ${ship[@]+"${ship[@]}"})
-settings+=(--driver-memory "$SENTIMENT_DRIVER_MEMORY" --executor-memory "$SENTIMENT_EXECUTOR_MEMORY")
+settings=(${ship[@]+"${ship[@]}"})
+# As settings, since Spark takes its options for more than settings, and these must give way to both.
+conf spark.app.name "sentiment $1"
+conf spark.master "$SENTIMENT_MASTER"
+conf spark.driver.memory "$SENTIMENT_DRIVER_MEMORY"
+conf spark.executor.memory "$SENTIMENT_EXECUTOR_MEMORY"
 conf spark.executor.memoryOverhead "$SENTIMENT_WORKER_OVERHEAD"
 [ -z "$SENTIMENT_EXECUTOR_CORES" ] || conf spark.executor.cores "$SENTIMENT_EXECUTOR_CORES"
 conf spark.task.cpus "$SENTIMENT_TASK_CPUS"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 from jobs.internal_errors import describe_unexpected
 from jobs.redaction import redact, redact_values
@@ -63,17 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status: StatusFile | None = None
     results = _Results()
     try:
+        # Before anything can fail, so that no verdict of an earlier command is left to be read.
+        location = _status_location(given[1:])
+        status = StatusFile(location, verb=verb) if location else None
         configure_log(verb)
         prepare_mxnet()
         job = _load(VERBS[verb][0])
-        options = argparse.ArgumentParser(
-            prog=f"sentiment {verb}", description=VERBS[verb][1].capitalize() + ".", allow_abbrev=False
-        )
+        options = _Parser(prog=f"sentiment {verb}", description=VERBS[verb][1].capitalize() + ".", allow_abbrev=False)
         job.add_arguments(options)
         _add_arguments(options)
         chosen = options.parse_args(given[1:])
         configure_log(verb, log_format=chosen.log_format)
-        status = StatusFile(chosen.status_file, verb=verb) if chosen.status_file else None
         sentence = job.run(chosen, results.emit)
         code = 0
     except KeyboardInterrupt:
@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sentence, code = f"{describe_unexpected(error)}; SENTIMENT_LOG_LEVEL=DEBUG shows it", 1
         else:
             sentence, code = str(known), known.exit_code
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the verdict is known: it is too late to stop
     sentence = redact(sentence)
     log_verdict(code, sentence)
     if status is not None:
@@ -93,6 +94,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_log()
     print(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}", file=sys.stderr, flush=True)
     return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors end as those of the job do, with a closing sentence and a verdict."""
+
+    def error(self, message: str) -> NoReturn:
+        raise errors.UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _status_location(given: Sequence[str]) -> str | None:
+    """Where the verdict goes, known before the other options are; None if only help was asked for."""
+    if {"-h", "--help"} & set(given):
+        return None
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--status-file", default=os.environ.get("SENTIMENT_STATUS_FILE"))
+    location: str | None = parser.parse_known_args(given)[0].status_file
+    return location
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from jobs.model_comparison import SIDES, compare_models, compare_verdicts, paire
 from jobs.reading import open_table, refusing_unreadable
 from jobs.run_reports import RunReports
 from jobs.schema import column
+from jobs.score_days import scored_twice
 from jobs.session import spark_session
 from jobs.staging import open_output
 from sentiment_core.errors import InputError, UsageError
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     with refusing_unreadable(options.scores):
         scores = _rows(session, options)
         models = _models(session, scores, options)
+        _refuse_scored_twice(scores, models, options)
         paired = paired_scores(scores, models, id_column=options.id_column)
         found = compare_models(paired, n_largest=options.largest)
         if not found["scored_by_both"]:
@@ -72,6 +74,19 @@ def _rows(session: SparkSession, options: argparse.Namespace) -> DataFrame:
     if "run_id" not in scores.columns:
         raise InputError(f"{options.scores}: the column 'run_id' is missing; name the output of `sentiment score`")
     return scores.where(column("run_id").isin(options.run_id)) if options.run_id else scores
+
+
+def _refuse_scored_twice(
+    scores: DataFrame, models: Mapping[str, Mapping[str, Any]], options: argparse.Namespace
+) -> None:
+    """A review's second pair is no new evidence: it would make every interval too narrow."""
+    pairs = scores.dropna(subset=[probability_of(model["name"]) for model in models.values()])
+    twice = scored_twice(pairs, id_column=options.id_column)
+    if twice:
+        raise InputError(
+            f"{options.scores}: {twice:,} reviews were scored by more than one run and would count twice; name one run "
+            "with --run-id"
+        )
 
 
 def _models(session: SparkSession, scores: DataFrame, options: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,10 @@ from jobs.dashboard_figures import RUNS_LISTED, Figures, read_figures
 from jobs.dashboard_page import render_page
 from jobs.dashboard_products import product_columns, span_of_days
 from jobs.drift import DriftLimits
+from jobs.html_file import check_html_file, write_html_file
 from jobs.mart_files import OpenMarts, open_marts
-from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["add_arguments", "run"]
-
-_BEGIN = b"<!doctype html>"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +45,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     InputError, UsageError
         With an existing page untouched.
     """
-    _check_output(options.output)
+    check_html_file(options.output, option="--output")
     with open_marts(options.marts) as marts:
         page, report = _page(marts, options)
-    _write(page, options.output)
+    write_html_file(options.output, page, option="--output")
     emit(report | {"output": str(options.output), "bytes": len(page)})
     return (
         f"wrote {options.output} ({len(page) / 1e6:.2f} MB): {report['products']:,} products, "
@@ -102,36 +98,3 @@ def _drawn(figures: Figures, cards: list[Card]) -> dict[str, Any]:
             for row in figures.timed_runs
         ],
     }
-
-
-def _check_output(output: Path) -> None:
-    """Refuse what must not be replaced, before anything is computed."""
-    try:
-        if output.is_dir():
-            raise UsageError(f"--output {output} is a directory; name a file in it, like {output / 'dashboard.html'}")
-        if output.parent.exists() and not output.parent.is_dir():
-            raise UsageError(f"--output {output}: {output.parent} is no directory; name another file")
-        if output.exists():
-            with output.open("rb") as file:
-                if file.read(len(_BEGIN)).lower() != _BEGIN:
-                    raise UsageError(f"--output {output} exists and is no HTML page; name another file")
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _write(page: bytes, output: Path) -> None:
-    """Beside, then into its place: a reader finds the old page or the new one."""
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(page)
-        beside.replace(output)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-
-
-def _unwritable(output: Path, error: OSError) -> InputError:
-    return InputError(f"--output {output} cannot be written ({error.strerror or error}); name another file")

@@ -12,9 +12,9 @@ from typing import Any
 from jobs.explanation_page import explanation_page
 from jobs.explanation_text import explanation_text
 from jobs.given_texts import given_texts
+from jobs.html_file import check_html_file, write_html_file
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
-from sentiment_core.errors import UsageError
 from sentiment_core.explanation import Explanation
 from sentiment_core.scoring import Scorer
 
@@ -36,11 +36,11 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
 
     Raises
     ------
-    UsageError
-        If the page cannot be written.
+    InputError, UsageError
+        If the page cannot be written; what was there before stays.
     """
     if options.html is not None:
-        _write(options.html, "")  # before anything is computed
+        check_html_file(options.html, option="--html")
     scorer = Scorer(
         load_model(options.model or bundled_model_path()), engine=options.engine, precision=options.precision
     )
@@ -60,7 +60,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             count += 1
     if options.html is None:
         return f"explained {count:,} texts"
-    _write(options.html, explanation_page(kept, model_sha256=scorer.model.sha256, engine=scorer.engine.name))
+    page = explanation_page(kept, model_sha256=scorer.model.sha256, engine=scorer.engine.name)
+    write_html_file(options.html, page.encode(), option="--html")
     return f"explained {count:,} texts, also in {options.html}"
 
 
@@ -78,10 +79,3 @@ def _as_dict(explanation: Explanation) -> dict[str, Any]:
             {"token": token, "contribution": contribution, "change": change} for token, contribution, change in scored
         ],
     }
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--html {path}: cannot be written ({error.strerror}); name another file") from error

@@ -12,8 +12,8 @@ __all__ = ["SPARK_REDACTION", "redact", "redact_values"]
 
 # Names of settings and of a URI's parameters that hold a secret: those that Spark knows, and some that it misses.
 _NAMES = r"secret|passw(?:or)?d|token|credential|(?:access|account|api)[._-]?key|signature|\bsig\b"
-# Up to the last @ of the word, since a password may hold one; digits before a slash are a port.
-_PASSWORD = r"(?!\d+(?:[/\s]|$))[^\s'\"]+(?=@)"
+# Up to the last @ of the word, since a password may hold one. Of a port whose path has an @, too much is hidden.
+_PASSWORD = r"[^\s'\"]+(?=@)"
 
 # Spark replaces what these match: names or values of its settings, and parts of its plans.
 SPARK_REDACTION = {

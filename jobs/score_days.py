@@ -23,7 +23,7 @@ from jobs.schema import SCORE_FIELDS, column
 from jobs.score_counts import month_of
 from sentiment_core.errors import InputError
 
-__all__ = ["Folder", "ScoreDays"]
+__all__ = ["Folder", "ScoreDays", "scored_twice"]
 
 _DATE_TYPES = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
 _PRODUCT_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
@@ -167,11 +167,8 @@ class ScoreDays:
         frame = self._read(sorted(folders))
         if id_column not in frame.columns:
             return 0
-        run = F.xxhash64("run_id")
-        ids = frame.where(self._day(frame.schema).isin(*sorted(days)) & column(id_column).isNotNull())
-        runs = ids.groupBy(F.xxhash64(column(id_column))).agg(F.min(run).alias("one"), F.max(run).alias("other"))
         with refusing_unreadable(self._path):
-            return runs.where("one <> other").count()
+            return scored_twice(frame.where(self._day(frame.schema).isin(*sorted(days))), id_column=id_column)
 
     def _read(self, folders: list[str]) -> DataFrame:
         paths = [f"{self._root.toString()}/{name}" if name else self._root.toString() for name in folders]
@@ -264,6 +261,13 @@ class ScoreDays:
 
     def _below(self, path: str) -> str:
         return path.removeprefix(self._root.toUri().getPath()).strip("/")
+
+
+def scored_twice(scores: DataFrame, *, id_column: str) -> int:
+    """Reviews that more than one run scored; those without an id cannot be told apart."""
+    run, known = F.xxhash64("run_id"), column(id_column).isNotNull()
+    runs = scores.where(known).groupBy(F.xxhash64(column(id_column)))
+    return runs.agg(F.min(run).alias("one"), F.max(run).alias("other")).where("one <> other").count()
 
 
 def _digest(files: list[tuple[Any, ...]]) -> str:

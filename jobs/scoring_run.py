@@ -90,6 +90,8 @@ def run_once(
     is_path = options.input_format != "table" and data_files(session, options.input) is not None
     if is_path:
         refuse_overlap(session, sources=[options.input], output=options.output)
+    else:
+        options = argparse.Namespace(**vars(options) | {"input_format": "table"})  # its name says no format
     with timings.of("read_input"):
         extra = models.extra_columns(drivers=options.drivers > 0)
         source = ReviewSource.read(session, options, extra=extra, where=where)

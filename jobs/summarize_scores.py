@@ -121,12 +121,12 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             if options.fail_on_drift and findings and findings[0].level == "fail":
                 emit(report | {"status": "drifted"})
                 raise GateError(f"{findings[0].sentence}; nothing was published (without --fail-on-drift it is)")
-            if plan.days and not options.rebuild:
+            if plan.days:
                 plan.begun.save(fs)  # should this process die between two marts
             tables.publish(report | {"status": "published"})
         plan.state.save(fs)
     emit(report | {"status": "published"})
-    return _sentence(report, findings)
+    return _sentence(report, findings, gated=options.fail_on_drift)
 
 
 def _report(plan: MartPlan, *, output: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _refuse_scored_twice(scores: ScoreDays, plan: MartPlan, options: argparse.Na
         )
 
 
-def _sentence(report: Mapping[str, Any], findings: Sequence[Finding]) -> str:
+def _sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, gated: bool) -> str:
     days = report["days"]
     if not days:
         said = f"nothing to refresh in {report['marts']}"
@@ -180,7 +180,8 @@ def _sentence(report: Mapping[str, Any], findings: Sequence[Finding]) -> str:
         said = f"refreshed {span} in {report['marts']}"
     if report["undated_rows"]:
         said += f", {report['undated_rows']:,} rows have no date and are left out"
-    if findings and findings[0].level in ("warn", "fail"):
+    # A gate that could judge nothing must not look like one that found nothing.
+    if findings and findings[0].level in ("warn", "fail", *(["not judged"] if gated else [])):
         said += f"; drift: {findings[0].sentence}"
     return said
 

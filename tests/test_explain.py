@@ -159,13 +159,18 @@ def test_words_are_marked_by_direction_and_strength() -> None:
     assert text.startswith("greatbad afilm ... and 1 tokens that the model does not read\npositive, probability 0.750")
 
 
-def test_a_page_that_cannot_be_written_is_wrong_usage(sentiment: Any, model_path: Path, tmp_path: Path) -> None:
-    code, found, sentence = sentiment("explain", "good", "--model", model_path, "--html", tmp_path / "no" / "x.html")
-    assert (code, found) == (2, [])
-    assert "cannot be written (No such file or directory); name another file" in sentence
-    code, _, sentence = sentiment("explain", "good", "--model", model_path, "--html", tmp_path / "x.html")
+def test_a_page_replaces_a_page_and_nothing_else(sentiment: Any, model_path: Path, tmp_path: Path) -> None:
+    page, table = tmp_path / "new" / "x.html", tmp_path / "table.csv"
+    table.write_text("id,text")
+    code, found, sentence = sentiment("explain", "good", "--model", model_path, "--html", table)
+    assert (code, found, table.read_text()) == (2, [], "id,text")
+    assert "exists and is no HTML page; name another file" in sentence
+    code, _, sentence = sentiment("explain", "good", "--model", model_path, "--html", page)
     assert (code, sentence.endswith("x.html")) == (0, True)
-    assert "good" in (tmp_path / "x.html").read_text()
+    before = page.read_text()
+    assert "good" in before
+    code, _, _ = sentiment("explain", "bad", "--model", tmp_path / "no_model", "--html", page)
+    assert (code, page.read_text()) == (3, before)
 
 
 def test_it_starts_neither_spark_nor_mxnet(model_path: Path) -> None:

@@ -13,4 +13,4 @@ CREATE OR REPLACE VIEW run_history AS
 SELECT * FROM read_parquet(getvariable('marts') || '/run_history/month=*/*.parquet', hive_types = {'month': VARCHAR});
 
 CREATE OR REPLACE VIEW scores AS
-SELECT * FROM read_parquet(getvariable('scores') || '/*=*/*.parquet', hive_partitioning = true);
+SELECT * FROM read_parquet(getvariable('scores') || '/*=*/*.parquet', hive_partitioning = true, union_by_name = true);

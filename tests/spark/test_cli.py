@@ -3,6 +3,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -205,11 +208,40 @@ def test_a_workers_error_keeps_its_exit_code() -> None:
     assert cli._as_known(RuntimeError("ValueError: something else")) is None
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["predict", "--engine", "steam"]])
-def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["dance"]])
+def test_without_a_verb_it_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
     assert stopped.value.code == 2
+
+
+def test_a_wrong_option_is_a_verdict_like_any_other(sentiment: Any, tmp_path: Path) -> None:
+    verdict = tmp_path / "status.json"
+    assert sentiment("predict", "good", "--status-file", verdict)[0] == 0
+    assert json.loads(verdict.read_text())["status"] == "done"
+    code, _, sentence = sentiment("predict", "--engine", "steam", "--status-file", verdict)
+    assert code == 2
+    assert sentence.startswith("sentiment predict: failed: argument --engine: invalid choice: 'steam'")
+    written = json.loads(verdict.read_text())
+    assert (written["status"], written["exit_code"]) == ("failed", 2)
+
+
+def test_help_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_STATUS_FILE", str(tmp_path / "status.json"))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["predict", "--help"])
+    assert (stopped.value.code, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_a_stop_after_the_verdict_does_not_change_it(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_stop_spark", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        assert cli.main(["predict", "good", "--model", str(model_path)]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert capfd.readouterr().err.splitlines()[-1] == "sentiment predict: done: scored 1 texts"
 
 
 @pytest.mark.parametrize(
@@ -219,6 +251,11 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 def test_the_submit_script_refuses_in_one_sentence(arguments: list[str], code: int, says: str) -> None:
     done = subprocess.run([ROOT / "spark-submit.sh", *arguments], capture_output=True, text=True)
     assert (done.returncode, says in done.stderr) == (code, True)
+
+
+def test_the_submit_script_knows_every_verb() -> None:
+    (named,) = re.findall(r"^    (pretrain \|.*)\) break ;;$", (ROOT / "spark-submit.sh").read_text(), re.MULTILINE)
+    assert set(named.split(" | ")) == cli.VERBS.keys()
 
 
 def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
@@ -233,7 +270,8 @@ def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
     python.chmod(0o755)
     done = subprocess.run(
         [
-            ROOT / "spark-submit.sh", "--master", "spark://h:7077", "--conf", "a.b=c d", "score", "--input", "x y",
+            ROOT / "spark-submit.sh", "--conf", "spark.master=spark://h:7077", "--conf", "spark.executor.memory=16g",
+            "--conf", "a.b=c d", "score", "--input", "x y",
         ],
         capture_output=True,
         text=True,
@@ -242,7 +280,11 @@ def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
     submitted, *arguments = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert arguments == ["-m", "jobs.cli", "score", "--input", "x y"]
-    assert submitted.endswith("--master spark://h:7077 --conf 'a.b=c d' pyspark-shell")
+    assert submitted.endswith(
+        "--conf spark.master=spark://h:7077 --conf spark.executor.memory=16g --conf 'a.b=c d' pyspark-shell"
+    )
+    # Options would win over these settings.
+    assert not {"--master", "--executor-memory", "--driver-memory"} & set(shlex.split(submitted))
     assert "spark.executor.resource.gpu.amount=2" in submitted
 
 

@@ -160,7 +160,8 @@ def test_what_cannot_be_compared_gets_a_sentence(
 
 def test_two_models_of_one_name_are_not_mixed(compare: Compare, tmp_path: Path) -> None:
     publish(tmp_path / "scores", made_up(20, seed=5), day="2026-11-20", names=BOTH)
-    publish(tmp_path / "scores", made_up(20, seed=6), day="2026-11-21", names=BOTH, sha256="b" * 64)
+    other = made_up(20, seed=6).assign(review_id=lambda rows: rows["review_id"] + 100)
+    publish(tmp_path / "scores", other, day="2026-11-21", names=BOTH, sha256="b" * 64)
     code, _, sentence = compare()
     assert code == 3
     assert (
@@ -168,6 +169,17 @@ def test_two_models_of_one_name_are_not_mixed(compare: Compare, tmp_path: Path) 
         in sentence
     )
     assert compare("--run-id", "2026-11-21-champi2")[0] == 0
+
+
+def test_a_review_that_two_runs_scored_counts_once_or_not_at_all(compare: Compare, tmp_path: Path) -> None:
+    rows = made_up(40, seed=8)
+    for day in ("2026-11-20", "2026-11-21"):
+        publish(tmp_path / "scores", rows, day=day, names=BOTH)
+    code, results, sentence = compare()
+    pairs = len(rows.dropna(subset=list(BOTH)))
+    assert (code, results) == (3, {})
+    assert f"{pairs} reviews were scored by more than one run and would count twice; name one run" in sentence
+    assert compare("--run-id", "2026-11-21-champi2")[1]["rows"] == 40
 
 
 def test_without_a_label_or_a_pair_there_is_nothing_to_compare(compare: Compare, tmp_path: Path) -> None:

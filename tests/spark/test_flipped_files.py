@@ -16,9 +16,12 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from campaign import Campaign
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
+from jobs.reading import refusing_unreadable
 from jobs.sample_reviews import generate_reviews
+from sentiment_core.errors import InputError
 
 Score = Callable[[Path], tuple[int, dict[str, Any], pa.Table | None, str]]
 _CODECS = {"text": "zstd", "review_id": "snappy", "product_id": "gzip", "stars": "lz4"}
@@ -197,3 +200,11 @@ def test_what_spark_says_of_its_columns_must_be_what_the_file_holds(
     pq.write_table(pq.read_table(path).replace_schema_metadata({key: change(columns)}), path)
     code, _, published, sentence = score(path)
     assert (code, published, says in sentence) == (3, None, True), sentence
+
+
+@pytest.mark.parametrize("condition", ["TYPE_ILLEGAL", "TYPE_NOT_RECOGNIZED", "TYPE_NOT_SUPPORTED"])
+def test_a_type_that_spark_does_not_know_is_damage_or_another_format(condition: str) -> None:
+    """A flipped bit in a footer can name any type."""
+    expected = pytest.raises(InputError, match=f"reviews.parquet: cannot be read .PARQUET_{condition}")
+    with expected, refusing_unreadable("reviews.parquet"):
+        raise AnalysisException(f"[PARQUET_{condition}] Unrecognized Parquet type: FIXED_LEN_BYTE_ARRAY.")

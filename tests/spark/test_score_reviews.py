@@ -220,9 +220,10 @@ def test_text_formats_give_the_scores_of_parquet(
     )
 
 
-def test_a_catalog_table_is_scored(score: Score, source: Path, spark: SparkSession, tmp_path: Path) -> None:
-    spark.read.parquet(str(source)).write.parquet(str(tmp_path / "warehouse"))
-    spark.read.parquet(str(tmp_path / "warehouse")).createOrReplaceTempView("reviews_to_score")
+@pytest.mark.parametrize("form", ["parquet", "orc"])
+def test_a_catalog_table_is_scored(score: Score, source: Path, spark: SparkSession, tmp_path: Path, form: str) -> None:
+    spark.read.parquet(str(source)).write.format(form).save(str(tmp_path / "warehouse"))
+    spark.read.format(form).load(str(tmp_path / "warehouse")).createOrReplaceTempView("reviews_to_score")
     assert score("reviews_to_score")[0] == 0
     assert len(scores_of(tmp_path)) == 300
 

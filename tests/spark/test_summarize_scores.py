@@ -207,6 +207,25 @@ def test_a_day_that_vanishes_after_a_refresh_died_leaves_nothing(
     assert {name: mart(marts, name).to_pylist() for name in MARTS} == before
 
 
+def test_a_rebuild_that_died_does_not_pass_for_the_marts_before_it(
+    copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, published = Publication.publish, []
+
+    def failing(self: Publication, report: dict[str, Any]) -> None:
+        if published:
+            raise OSError("no space left")
+        published.append(publish(self, report))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publication, "publish", failing)
+        assert summarize("--rebuild", "--product-column", "sentiment")[0] == 1
+    code, _, sentence = summarize()
+    assert code == 2
+    assert "was made with the --product-column 'sentiment'" in sentence
+    assert summarize("--rebuild")[0] == 0
+
+
 def test_a_second_refresh_waits_for_its_turn(copied: Path, summarize: Summarize) -> None:
     with OutputLock(LocalFileSystem(copied / "marts"), Owner.this_process("another")).held():
         code, _, sentence = summarize()
