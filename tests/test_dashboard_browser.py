@@ -116,6 +116,31 @@ def test_products_are_searched_sorted_chosen_and_opened(browser: Browser, page: 
         watched.assert_quiet()
 
 
+@pytest.mark.parametrize("section", ["overview", "products", "model", "quality", "runs"])
+def test_a_link_on_a_products_page_goes_where_it_says(browser: Browser, page: Path, section: str) -> None:
+    with Watched(browser, page, **VIEWS["light"]) as watched:
+        it = watched.page
+        it.get_by_role("link", name="sofa & co").click()
+        it.wait_for_selector("#chart-course svg")
+        it.locator(".skip").press("Enter")
+        it.wait_for_function("() => location.hash === '#main'")
+        assert it.locator("#product-title").is_visible()
+        assert it.locator("#overview").is_hidden()
+        assert it.title().startswith("sofa & co")
+        assert it.evaluate("document.activeElement.id") == "main"
+        it.locator(f"nav a[href='#{section}']").click()
+        it.wait_for_selector("#overview", state="visible")
+        assert it.locator("#product").is_hidden()
+        assert it.title() == "Review sentiment"
+        # At the top of the window, or as far up as the end of the page lets it.
+        top = f"document.getElementById('{section}').getBoundingClientRect().top"
+        at_the_end = "scrollY + innerHeight >= document.documentElement.scrollHeight - 1"
+        it.wait_for_function(f"() => Math.abs({top}) < 100 || ({at_the_end} && {top} > 0 && {top} < innerHeight)")
+        focused = it.evaluate("document.activeElement.textContent")
+        assert (focused == "sofa & co") == (section == "products")
+        watched.assert_quiet()
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "lamp"])
 def test_a_products_link_opens_it_and_its_table_says_what_its_chart_shows(
     browser: Browser, page: Path, marts: Path, name: str | None

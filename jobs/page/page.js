@@ -48,25 +48,32 @@ const openProduct = async (data, place) => {
   document.getElementById("product-title").focus({ preventScroll: true });
 };
 
-const closeProduct = (opened) => {
+// The hash of the product that is shown; empty where the rest of the page is.
+let opened = "";
+
+const closeProduct = (hash) => {
   document.getElementById("product").replaceChildren();
   document.title = TITLE;
   dispatchEvent(new Event("resize")); // the window may have changed while the charts were hidden
-  document.getElementById(location.hash.slice(1))?.scrollIntoView();
-  const link = [...document.querySelectorAll("#product-table a")].find((one) => one.hash === opened);
-  link?.focus();
+  document.getElementById(hash.slice(1))?.scrollIntoView();
+  // Back in the list, the keyboard goes on where it left; to focus it from elsewhere would scroll away from there.
+  if (hash !== "" && hash !== "#products") return;
+  [...document.querySelectorAll("#product-table a")].find((link) => decoded(link.hash) === opened)?.focus();
 };
 
-// `#product=NAME` shows one product, everything else the rest of the page.
-const route = async (data, places, opened) => {
+// `#product=NAME` shows one product, `#main` (the skip link) what is shown already, everything else the rest of the page.
+const route = async (data, places) => {
   const hash = decoded(location.hash);
+  if (hash === "#main") return;
   const one = hash.startsWith("#product=") || hash === WITHOUT_NAME;
   document.getElementById("all").hidden = one;
   document.getElementById("product").hidden = !one;
   if (!one) {
-    if (opened) closeProduct(opened);
+    if (opened) closeProduct(hash);
+    opened = "";
     return;
   }
+  opened = hash;
   if (places.has(hash)) await openProduct(data, places.get(hash));
   else {
     const back = element("a", { className: "back", href: "#products", text: "All products" });
@@ -81,11 +88,8 @@ const start = async () => {
     const rows = rowsOf(data.products.totals).map((row, place) => ({ ...row, place, searched: (row.name ?? "without a name").toLowerCase() }));
     startProducts(rows, Date.parse(data.first_day));
     const places = new Map(rows.map((row) => [keyOf(row.name), row.place]));
-    addEventListener("hashchange", (event) => {
-      const { hash } = new URL(event.oldURL);
-      route(data, places, hash.startsWith("#product=") || hash === WITHOUT_NAME ? hash : "");
-    });
-    await route(data, places, "");
+    addEventListener("hashchange", () => route(data, places));
+    await route(data, places);
   }
   await drawFigures(data.figures);
   document.documentElement.dataset.ready = "yes";
