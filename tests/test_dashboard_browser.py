@@ -141,6 +141,32 @@ def test_a_link_on_a_products_page_goes_where_it_says(browser: Browser, page: Pa
         watched.assert_quiet()
 
 
+def test_a_line_is_broken_where_no_window_reaches_and_not_by_the_thinning(
+    browser: Browser, sentiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.dashboard_products.MOST_POINTS", 5)
+    marts = write_marts(tmp_path / "marts", products=["kettle", "lamp"], n_days=60)  # a point in 28 days
+    assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+    with Watched(browser, tmp_path / "page.html", fragment="#product=kettle", **VIEWS["light"]) as watched:
+        it = watched.page
+        it.locator("#chart-course summary").click()
+        assert it.locator("#chart-course tbody tr").count() == 3
+        line = it.locator("#chart-course .mark-line path").first.get_attribute("d") or ""
+        assert line.count("M") == 1
+        assert line.count("L") == 2
+        for step, days, broken in ((1, 7, False), (1, 8, True), (7, 13, False), (7, 14, True)):
+            drawn = it.evaluate(
+                """([step, days]) => {
+                  const row = (time) => ({ time, share: 0.5, low: 0.4, high: 0.6 });
+                  const { spec } = shareOverTime({ rows: [row(0), row(days * DAY)], days: 7, step, label: "" });
+                  return spec.data.values.map((one) => one.share === null || one.alone);
+                }""",
+                [step, days],
+            )
+            assert drawn == ([True] * 3 if broken else [False] * 2), (step, days)
+        watched.assert_quiet()
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "lamp"])
 def test_a_products_link_opens_it_and_its_table_says_what_its_chart_shows(
     browser: Browser, page: Path, marts: Path, name: str | None

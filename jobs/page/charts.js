@@ -56,12 +56,14 @@ const nearest = (tooltip, y) => ({
 });
 
 // A share over time with its interval. Where the window saw no review the line is broken; a point alone is drawn as one.
-const shareOverTime = ({ rows, days, label }) => {
+// Of a course with one point in `step` days, the last of each, reviews may lie up to `step - 1` days before their point.
+const shareOverTime = ({ rows, days, step = 1, label }) => {
+  const longest = (days + step - 1) * DAY;
   const broken = [];
   rows.forEach((row, place) => {
     const before = rows[place - 1];
-    if (before && row.time - before.time > days * DAY) broken.push({ time: before.time + DAY, share: null, low: null, high: null });
-    const alone = (other) => !other || Math.abs(other.time - row.time) > days * DAY;
+    if (before && row.time - before.time > longest) broken.push({ time: before.time + DAY, share: null, low: null, high: null });
+    const alone = (other) => !other || Math.abs(other.time - row.time) > longest;
     broken.push({ ...row, alone: alone(before) && alone(rows[place + 1]) });
   });
   const seen = { transform: [{ filter: "datum.alone" }] };

@@ -10,11 +10,11 @@ const courseOf = (course, place, window, firstDay) => rowsOf(without(course, "st
     share: row[`share_${window}`], low: row[`low_${window}`], high: row[`high_${window}`],
   }));
 
-const drawCourse = async (rows, name, days) => {
+const drawCourse = async (rows, { name, days, step }) => {
   const last = rows.at(-1);
   document.querySelector("#chart-course figcaption").textContent = `Positive share, ${days} days that end on each day, with its 95 % interval`;
   const label = `Positive share of ${name ?? "reviews without a product"}; in the ${days} days to ${last.day} ${last.says}, 95 % interval ${last.within}.`;
-  await draw("course", shareOverTime({ rows, days, label }));
+  await draw("course", shareOverTime({ rows, days, step, label }));
 };
 
 // A contribution as a bar with its interval; the hollow mark is the month before.
@@ -111,7 +111,9 @@ const showProduct = async (place, { products, drivers, first_day: first }) => {
     fact("Reviewed", `${isoDay(firstDay + row.first_day * DAY)} to ${isoDay(firstDay + row.last_day * DAY)}`),
   );
   showDrivers(place, drivers);
-  const redraw = (window) => drawCourse(courseOf(products.course, place, window, firstDay), row.name, Number.parseInt(window, 10));
+  const redraw = (window) => drawCourse(
+    courseOf(products.course, place, window, firstDay), { name: row.name, days: Number.parseInt(window, 10), step: products.step },
+  );
   section.querySelector("#window").addEventListener("change", (event) => redraw(event.target.value));
   await redraw("7d");
   return row.name;
