@@ -59,7 +59,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
 def _page(marts: OpenMarts, options: argparse.Namespace) -> tuple[bytes, dict[str, Any]]:
     figures, span = read_figures(marts), span_of_days(marts)
     cards = read_cards(options.model, models=figures.models)
-    data: dict[str, Any] = {"figures": _drawn(figures, cards), "products": None, "drivers": None}
+    drawn = _drawn(figures, cards)
+    data: dict[str, Any] = {"figures": drawn, "products": None, "drivers": None}
     n_products = n_reviews = 0
     if span:
         data |= {"first_day": span[0], "last_day": span[1]}
@@ -73,6 +74,7 @@ def _page(marts: OpenMarts, options: argparse.Namespace) -> tuple[bytes, dict[st
         "figures": figures,
         "runs_listed": RUNS_LISTED,
         "cards": cards,
+        "reliability": drawn["reliability"],
         "span": span,
         "n_products": n_products,
         "n_reviews": n_reviews,
@@ -83,11 +85,12 @@ def _page(marts: OpenMarts, options: argparse.Namespace) -> tuple[bytes, dict[st
 
 def _drawn(figures: Figures, cards: list[Card]) -> dict[str, Any]:
     """What the page draws of the figures."""
-    limits = DriftLimits()
+    limits, histogram = DriftLimits(), figures.histogram
+    shown = [card for card in cards if histogram and card.sha256 == histogram["model_sha256"]]
     return {
         "trend": figures.trend,
-        "histograms": figures.histograms,
-        "reliability": [{"model_sha256": card.sha256, "steps": card.reliability} for card in cards],
+        "histogram": histogram,
+        "reliability": shown[0].reliability if shown else [],
         "drift": [
             {name: row[name] for name in ("day", "model_sha256", "psi_week", "psi_validation", "week_level", "scored")}
             for row in figures.drift

@@ -18,6 +18,8 @@ SELECT
     AS products
 FROM sentiment_product
 """
+# The worst first.
+_LEVELS = ("fail", "warn", "ok", "not judged")
 # Rows of a list, runs of the table, and runs of the chart.
 LISTED, RUNS_LISTED, RUNS_DRAWN = 5, 10, 400
 
@@ -35,7 +37,8 @@ class Figures:
     quality : list of dict
         By month and model, the newest first.
     histograms : list of dict
-        By model: ``steps`` with the shares of this week and the week before, and ``validation`` where it is known.
+        By model: shares of the steps of probability, ``now``, in the 7 days ``before`` (None if it scored nothing in
+        them), and of its ``validation`` (None if it is not known).
     drift : list of dict
         Days and models, the oldest first.
     duels : list of dict
@@ -58,6 +61,18 @@ class Figures:
     def last_week(self) -> dict[str, Any] | None:
         """The last day of all products together; None without reviews."""
         return self.trend[-1] if self.trend else None
+
+    @property
+    def last_drift(self) -> list[dict[str, Any]]:
+        """The models of the last day with scores, the worst first, then the one that scored more."""
+        rows = [row for row in self.drift if row["day"] == self.drift[-1]["day"]]
+        return sorted(rows, key=lambda row: (_LEVELS.index(row["week_level"]), -row["scored"], row["model_sha256"]))
+
+    @property
+    def histogram(self) -> dict[str, Any] | None:
+        """That of the first of these models, which is the one that is drawn."""
+        shown = [row["model_sha256"] for row in self.last_drift[:1]]
+        return next((one for one in self.histograms if one["model_sha256"] in shown), None)
 
     @property
     def timed_runs(self) -> list[dict[str, Any]]:
@@ -93,12 +108,16 @@ def _histograms(moved: Sequence[Mapping[str, Any]], *, validation: Mapping[str, 
         {
             "model_sha256": sha256,
             "now": [row["share_now"] for row in rows],
-            "before": [row["share_before"] for row in rows],
+            "before": _known([row["share_before"] for row in rows]),
             "validation": _shares(validation.get(sha256)),
         }
         for sha256, rows in models.items()
         if len(rows) == HISTOGRAM_BINS
     ]
+
+
+def _known(shares: list[float | None]) -> list[float | None] | None:
+    return None if None in shares else shares
 
 
 def _shares(counts: Sequence[int] | None) -> list[float] | None:

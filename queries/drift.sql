@@ -3,6 +3,7 @@ SELECT
   day,
   model_sha256,
   scored,
+  week_scored,
   psi_week,
   psi_validation,
   CASE

@@ -101,6 +101,16 @@ def write_marts(
     return marts
 
 
+def write_last_day(marts: Path, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """These models and columns instead of what model_daily holds of the last month."""
+    rows = [
+        {"model_sha256": sha256, "day": LAST_DAY, "score_histogram": [row["scored"] // 15] * 15} | row
+        for sha256, row in models.items()
+    ]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    write_mart(marts, "model_daily", columns, months=_months([LAST_DAY] * len(rows)))
+
+
 def write_mart(marts: Path, name: str, columns: Mapping[str, Any], *, months: Sequence[str]) -> None:
     """One mart; columns that are not given are NULL."""
     schema = to_arrow_schema(mart_schema(name))

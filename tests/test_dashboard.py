@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from made_marts import MODEL, write_marts
+from made_marts import MODEL, write_last_day, write_marts
 from models import tiny_model
 from statsmodels.stats.proportion import proportion_confint
 
@@ -176,10 +176,10 @@ def test_the_card_is_that_of_a_model_that_scored(sentiment: Any, tmp_path: Path)
     text = (tmp_path / "page.html").read_text()
     assert "<h5>Intended use and limits</h5>" in text
     assert "<td" in text.partition("Quality by slice")[2]
-    [reliability] = data_of(tmp_path / "page.html")["figures"]["reliability"]
+    reliability = data_of(tmp_path / "page.html")["figures"]["reliability"]
     table = bundled.metrics["calibration_table"]
-    assert [row["n"] for row in reliability["steps"]] == [row["n"] for row in table]
-    for row in reliability["steps"]:
+    assert [row["n"] for row in reliability] == [row["n"] for row in table]
+    for row in reliability:
         interval = proportion_confint(round(row["positive_share"] * row["n"]), row["n"], method="wilson")
         assert (row["low"], row["high"]) == pytest.approx(interval, abs=1e-6)
 
@@ -194,6 +194,60 @@ def test_a_card_is_no_html(tmp_path: Path) -> None:
     assert "<img" not in card.html
     assert "href" not in card.html
     assert "&lt;img src=x onerror=alert(1)&gt;" in card.html
+
+
+def drift_sentences(page: Path) -> list[str]:
+    """The paragraphs below the heading, as a reader sees them."""
+    part = page.read_text().partition("<h3>Drift</h3>")[2].partition("<figure")[0]
+    return [" ".join(re.sub("<[^>]*>", "", one).split()) for one in re.findall(r"<p>(.*?)</p>", part, re.DOTALL)]
+
+
+def test_each_model_of_the_last_day_is_judged_by_name_the_worst_first(sentiment: Any, tmp_path: Path) -> None:
+    marts = write_marts(tmp_path / "marts")
+    small = {"scored": 700, "week_scored": 480, "psi_week": 0.4}
+    rows = {
+        "a" * 64: small,
+        "b" * 64: {"scored": 900, "week_scored": 9000, "psi_week": 0.01},
+        "c" * 64: {"scored": 600, "week_scored": 9000, "psi_week": 0.3},
+        "d" * 64: {"scored": 40, "week_scored": None, "psi_week": None},
+        "e" * 64: {"scored": 800, "week_scored": 9000, "psi_week": 0.12},
+    }
+    write_last_day(marts, rows)
+    assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+    subject = "On 2026-10-31 the stability index of {} against the 7 days before was"
+    too_much = "at or above the limit of 0.25: the reviews or the model are others than before."
+    too_few = "not judged, since 480 reviews in the 7 days before are too few (500 on both sides are needed)."
+    assert drift_sentences(tmp_path / "page.html") == [
+        f"{subject.format('c' * 12)} 0.300: {too_much}",
+        f"{subject.format('e' * 12)} 0.120: at or above the warning at 0.1.",
+        f"{subject.format('b' * 12)} 0.010: below the warning at 0.1.",
+        f"{subject.format('a' * 12)} 0.400: {too_few}",
+        f"{subject.format('d' * 12)} not known: the model had scored nothing in them.",
+    ]
+    assert data_of(tmp_path / "page.html")["figures"]["histogram"]["model_sha256"] == "c" * 64
+    assert f"Scores of the last 7 days by probability (model {'c' * 12})" in (tmp_path / "page.html").read_text()
+    write_last_day(marts, {MODEL: small})
+    assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+    assert drift_sentences(tmp_path / "page.html") == [f"{subject.replace(' of {}', '')} 0.400: {too_few}"]
+
+
+def test_the_reliability_is_that_of_the_model_whose_scores_are_drawn(sentiment: Any, tmp_path: Path) -> None:
+    bundled, tiny = load_model(bundled_model_path()), tiny_model()
+    save_model(tiny, tmp_path / "tiny")
+    marts = write_marts(tmp_path / "marts", model=bundled.sha256)
+    judged = {"scored": 600, "week_scored": 9000}
+    for drifted, shown in ((bundled.sha256, True), (tiny.sha256, False)):
+        levels = {sha256: judged | {"psi_week": 0.3 * (sha256 == drifted)} for sha256 in (bundled.sha256, tiny.sha256)}
+        write_last_day(marts, levels)
+        for models in ([bundled_model_path()], [tmp_path / "tiny", bundled_model_path()]):
+            options = [part for path in models for part in ("--model", path)]
+            assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html", *options)[0] == 0
+            figures = data_of(tmp_path / "page.html")["figures"]
+            assert figures["histogram"]["model_sha256"] == drifted
+            # The tiny model's card has no calibration table.
+            table = bundled.metrics["calibration_table"] if shown else []
+            assert [row["n"] for row in figures["reliability"]] == [row["n"] for row in table]
+            assert ('id="chart-reliability"' in (tmp_path / "page.html").read_text()) == shown
 
 
 def test_the_drift_query_judges_by_the_limits_of_the_gate() -> None:

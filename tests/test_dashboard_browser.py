@@ -15,6 +15,7 @@ from made_marts import write_marts
 from playwright.sync_api import Browser, Locator, Page
 
 from jobs.dashboard_page import render_page
+from jobs.mart_files import OpenMarts
 from sentiment_core.artifact import bundled_model_path, load_model
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -165,6 +166,37 @@ def test_a_line_is_broken_where_no_window_reaches_and_not_by_the_thinning(
             )
             assert drawn == ([True] * 3 if broken else [False] * 2), (step, days)
         watched.assert_quiet()
+
+
+def test_a_week_without_scores_is_not_drawn(
+    browser: Browser, sentiment: Any, marts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = OpenMarts.question
+
+    def question(self: OpenMarts, name: str) -> list[dict[str, Any]]:
+        nothing = {"share_before": None} if name == "moved_scores" else {}
+        return [row | nothing for row in ask(self, name)]
+
+    for before in (True, False):
+        if not before:
+            monkeypatch.setattr(OpenMarts, "question", question)
+        assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+        with Watched(browser, tmp_path / "page.html", **VIEWS["light"]) as watched:
+            chart = watched.page.locator("#chart-histogram")
+            chart.locator("summary").click()
+            heads = ["Probability", "Last 7 days", *(["7 days before"] if before else []), "Validation"]
+            assert chart.locator("thead th").all_inner_texts() == heads
+            assert ("7 days before" in chart.locator(".legend").inner_text()) == before
+            label = chart.locator("[role=graphics-document]").get_attribute("aria-label") or ""
+            assert label.startswith("Share of the scored reviews")
+            assert ("week before" in label) == before
+            # A rule in each of 15 steps.
+            assert chart.locator("svg .mark-rule.role-mark line").count() == (30 if before else 15)
+            chart.locator("svg .mark-rect path").last.hover(force=True)
+            tooltip = watched.page.locator("#vg-tooltip-element.visible")
+            tooltip.wait_for()
+            assert ("7 days before" in tooltip.inner_text()) == before
+            watched.assert_quiet()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "lamp"])

@@ -36,13 +36,16 @@ const lineMark = (colour, dash = "none") => drawn("line", { x1: 0, x2: 16, y1: 5
 const drawHistogram = async ({ now, before, validation }) => {
   const width = 1 / now.length;
   const rows = now.map((value, step) => ({
-    from: step * width, to: (step + 1) * width, middle: (step + 0.5) * width, now: value, before: before[step], validation: validation?.[step] ?? null,
+    from: step * width, to: (step + 1) * width, middle: (step + 0.5) * width, now: value, before: before?.[step] ?? null, validation: validation?.[step] ?? null,
     step: `${(step * width).toFixed(2)} to ${((step + 1) * width).toFixed(2)}`,
-    nowSays: percent(thousandths(value)), beforeSays: percent(thousandths(before[step])), validationSays: percent(validation ? thousandths(validation[step]) : null),
+    nowSays: percent(thousandths(value)), beforeSays: percent(thousandths(before?.[step] ?? null)), validationSays: percent(thousandths(validation?.[step] ?? null)),
   }));
   const x = { field: "from", type: "quantitative", scale: { domain: [0, 1] }, axis: { title: "probability that a review is positive", tickCount: 5, format: ".1f" } };
   const y = (field) => ({ field, type: "quantitative", axis: { title: null, format: ".0%", minExtent: 40, maxExtent: 40 } });
-  const tooltip = says(["step", "probability"], ["nowSays", "last 7 days"], ["beforeSays", "7 days before"], ["validationSays", "validation"]);
+  const tooltip = says(
+    ["step", "probability"], ["nowSays", "last 7 days"],
+    ...(before ? [["beforeSays", "7 days before"]] : []), ...(validation ? [["validationSays", "validation"]] : []),
+  );
   const steps = (field, color, strokeDash) => ({
     mark: { type: "rule", color, strokeWidth: 2, strokeDash },
     encoding: { x, x2: { field: "to" }, y: y(field) },
@@ -51,23 +54,24 @@ const drawHistogram = async ({ now, before, validation }) => {
     height: 220,
     layer: [
       { mark: { type: "bar", color: ACCENT, opacity: 0.35, binSpacing: 1 }, encoding: { x: { ...x, bin: "binned" }, x2: { field: "to" }, y: y("now"), tooltip } },
-      steps("before", INK, [1, 0]),
+      ...(before ? [steps("before", INK, [1, 0])] : []),
       ...(validation ? [steps("validation", QUIET, [3, 2])] : []),
     ],
   };
   const columns = [
     { title: "Probability", of: (row) => row.step, text: true },
     { title: "Last 7 days", of: (row) => row.nowSays },
-    { title: "7 days before", of: (row) => row.beforeSays },
+    ...(before ? [{ title: "7 days before", of: (row) => row.beforeSays }] : []),
     ...(validation ? [{ title: "Validation", of: (row) => row.validationSays }] : []),
   ];
   legend(
     "histogram",
     key("last 7 days", drawn("rect", { width: 16, height: 10, fill: ACCENT, opacity: 0.35 })),
-    key("7 days before", lineMark(INK)),
+    ...(before ? [key("7 days before", lineMark(INK))] : []),
     ...(validation ? [key("model's validation", lineMark(QUIET, "3 2"))] : []),
   );
-  await draw("histogram", { spec, rows, columns, label: "Share of the scored reviews by probability, this week, the week before, and of the model's validation." });
+  const shown = ["this week", ...(before ? ["the week before"] : []), ...(validation ? ["the model's validation"] : [])].join(", ");
+  await draw("histogram", { spec, rows, columns, label: `Share of the scored reviews by probability: ${shown}.` });
 };
 
 const drawReliability = async (steps) => {
@@ -105,7 +109,7 @@ const drawDrift = async (days, { warn, fail }) => {
   }));
   const y = { field: "psi_week", type: "quantitative", scale: { type: "sqrt", domainMin: 0 }, axis: { title: null, values: [0, warn, fail, 0.5, 1, 2, 4], format: ".2~f", minExtent: 40, maxExtent: 40 } };
   const limit = (at, color) => ({ data: { values: [{ at }] }, mark: { type: "rule", color, strokeDash: [4, 3], strokeWidth: 1.5 }, encoding: { y: { ...y, field: "at" } } });
-  const tooltip = says(["day", "day"], ["week", "against the week before"], ["validation", "against validation"], ["reviews", "scored reviews"], ["week_level", "judged"]);
+  const tooltip = says(["day", "day"], ["week", "against the week before"], ["validation", "against validation"], ["reviews", "scored reviews"], ["week_level", "judged"], ["model", "model"]);
   // Marks of no value at all would have no scale.
   const known = (field, layer) => (rows.some((row) => row[field] !== null) ? [layer] : []);
   const spec = {
@@ -138,7 +142,9 @@ const drawDrift = async (days, { warn, fail }) => {
     key(`warning ${warn}`, lineMark("var(--warn)", "4 3")),
     key(`limit ${fail}`, lineMark("var(--down)", "4 3")),
   );
-  await draw("drift", { spec, rows, columns, label: `Stability index of ${rows.length} days; the last, ${rows.at(-1).day}, has ${rows.at(-1).week}.` });
+  const { day } = rows.at(-1);
+  const last = rows.filter((row) => row.day === day).map((row) => `${row.week} of model ${row.model}`).join(", ");
+  await draw("drift", { spec, rows, columns, label: `Stability index from ${rows[0].day} to ${day}; on the last day ${last}.` });
 };
 
 const drawRuns = async (runs) => {
@@ -161,14 +167,11 @@ const drawRuns = async (runs) => {
   await draw("runs", { spec, rows, columns, label: `Reviews a second of ${rows.length} runs, from ${rows[0].run_date} to ${rows.at(-1).run_date}.` });
 };
 
-const drawFigures = async ({ trend, histograms, reliability, drift, limits, runs }) => {
+const drawFigures = async ({ trend, histogram, reliability, drift, limits, runs }) => {
   if (trend.length) await drawTrend(trend);
   if (trend.length) await drawVolume(trend);
-  // The model that scored last.
-  const model = drift.at(-1)?.model_sha256;
-  const histogram = histograms.find((one) => one.model_sha256 === model);
   if (histogram) await drawHistogram(histogram);
-  if (reliability[0]?.steps.length) await drawReliability(reliability[0].steps);
+  if (reliability.length) await drawReliability(reliability);
   if (drift.length) await drawDrift(drift, limits);
   if (runs.length > 1) await drawRuns(runs);
 };
