@@ -151,6 +151,7 @@ def test_a_line_is_broken_where_no_window_reaches_and_not_by_the_thinning(
     with Watched(browser, tmp_path / "page.html", fragment="#product=kettle", **VIEWS["light"]) as watched:
         it = watched.page
         it.locator("#chart-course summary").click()
+        it.locator("#chart-course tbody tr").first.wait_for()
         assert it.locator("#chart-course tbody tr").count() == 3
         line = it.locator("#chart-course .mark-line path").first.get_attribute("d") or ""
         assert line.count("M") == 1
@@ -184,6 +185,7 @@ def test_a_week_without_scores_is_not_drawn(
         with Watched(browser, tmp_path / "page.html", **VIEWS["light"]) as watched:
             chart = watched.page.locator("#chart-histogram")
             chart.locator("summary").click()
+            chart.locator("tbody tr").first.wait_for()
             heads = ["Probability", "Last 7 days", *(["7 days before"] if before else []), "Validation"]
             assert chart.locator("thead th").all_inner_texts() == heads
             assert ("7 days before" in chart.locator(".legend").inner_text()) == before
@@ -208,6 +210,7 @@ def test_a_products_link_opens_it_and_its_table_says_what_its_chart_shows(
         it = watched.page
         assert it.locator("#product-title bdi, #product-title i").first.inner_text() == (name or "without a name")
         it.locator("#chart-course summary").click()
+        it.locator("#chart-course tbody tr").first.wait_for()
         daily = pq.read_table(marts / "sentiment_daily").to_pandas()
         rows = daily[daily["product"].isna() if name is None else daily["product"] == name].sort_values("day")
         shown = it.locator("#chart-course tbody tr").all_inner_texts()
