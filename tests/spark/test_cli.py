@@ -275,7 +275,10 @@ def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "PYSPARK_DRIVER_PYTHON": str(python), "SENTIMENT_GPUS": "2"},
+        env={
+            "PATH": "/usr/bin:/bin", "PYSPARK_DRIVER_PYTHON": str(python), "SENTIMENT_GPUS": "2",
+            "SENTIMENT_ENVIRONMENT": "",
+        },
     )  # fmt: skip
     submitted, *arguments = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
