@@ -53,6 +53,12 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         raise UsageError(f"--from {options.first} is after --to {options.last}; exchange them")
     if (options.date_column is None) == (_PLACE not in options.input):
         raise UsageError(f"name the rows of a date by --date-column or by {_PLACE} in --input, by one of the two")
+    # Each date replaces the partitions that it writes: one that two dates share would keep the later date's rows only.
+    if options.partition_by not in ("run_date", options.date_column) and not options.only_new:
+        raise UsageError(
+            f"--partition-by {options.partition_by}: a later date would replace the rows of an earlier one in the same "
+            "partition; add --only-new, or partition by run_date or by the --date-column"
+        )
     check_engine(options.engine, precision=options.precision, device=options.device)
     models = ScoringModels.load(options.model)
     session = spark_session("sentiment backfill")

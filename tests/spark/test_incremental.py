@@ -258,6 +258,16 @@ def test_a_backfill_goes_on_where_it_stopped(verb: Verb, tmp_path: Path, monkeyp
     assert sorted(scored(tmp_path)) == sorted((f"2026-11-{1 + number % 3:02}", number) for number in range(9))
 
 
+@pytest.mark.parametrize("options", [("--partition-by", "day"), ("--partition-by", "product", "--only-new")])
+def test_a_backfill_by_another_partition_keeps_the_rows_of_every_date(
+    verb: Verb, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    write(tmp_path, [row(number, TEXTS[number], day=1 + number % 3, product="ab"[number % 2]) for number in range(4)])
+    code, _, sentence = verb("backfill", *BACKFILL, *options)
+    assert code == 0, sentence
+    assert sorted(row["review_id"] for row in table(tmp_path)) == [0, 1, 2, 3]
+
+
 def test_late_rows_of_an_old_date_are_found_and_scored(verb: Verb, tmp_path: Path) -> None:
     rows = [row(number, TEXTS[number % 5], day=1 + number % 3) for number in range(6)]
     write(tmp_path, rows)
@@ -303,6 +313,11 @@ def test_each_date_may_have_its_own_place(verb: Verb, tmp_path: Path, sentiment:
     [
         (("--from", "2026-11-03", "--to", "2026-11-01", "--date-column", "day"), 2, "is after"),
         (("--from", "2026-11-01", "--to", "2026-11-01"), 2, "--date-column or by {date}"),
+        (
+            ("--from", "2026-11-01", "--to", "2026-11-01", "--date-column", "day", "--partition-by", "product"),
+            2,
+            "--partition-by product: a later date would replace",
+        ),
         (("--from", "yesterday", "--to", "2026-11-01", "--date-column", "day"), 2, "--from must be a date"),
         (("--from", "2026-11-01", "--to", "2026-11-01", "--date-column", "days"), 3, "did you mean 'day'"),
         (("--from", "2026-11-01", "--to", "2026-11-01", "--date-column", "review_id"), 3, "dates are dates"),
