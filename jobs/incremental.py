@@ -127,7 +127,7 @@ class ScoredTable:
         self._location = location
 
     def keys(self, columns: ScoreColumns, id_type: T.DataType, *, model_key: str, model_sha256: str) -> DataFrame:
-        """Ids and text digests of all rows that a model has scored, but for those on which it failed.
+        """Ids and text digests of all rows that a model has scored, but for those on which it failed everywhere.
 
         Parameters
         ----------
@@ -144,27 +144,34 @@ class ScoredTable:
         InputError
             If the ids are of another type.
         """
-        names = [name for name in self._fs.list("") if "=" in name]
-        keys = self.keys_of(names)
-        if keys is None:
+        names = [name for name in self._fs.list("") if "=" in name and self._has_rows(f"{name}/{KEYS}")]
+        if not names:
             empty = T.StructType([T.StructField(_ID, id_type), T.StructField(_TEXT, T.BinaryType())])
             return self._session.createDataFrame([], empty)
+        keys = self._read_keys(names)
         if keys.schema[_ID].dataType != id_type:
             raise InputError(
                 f"the ids of {self._location} have the type {keys.schema[_ID].dataType.simpleString()}, those of the "
                 f"input {id_type.simpleString()}; cast them, or score without --only-new"
             )
-        keys = keys.where(column(_MODEL) == model_key).select(_ID, _TEXT)
-        statuses = T.StructType(
-            [T.StructField(columns.id, id_type), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]]
-        )
-        scored = self._session.read.option("basePath", self._location).schema(statuses)
+        # As a string, the partition is its folder's name; a type that Spark infers would take 01 and 1 for one.
+        partition = T.StructField(columns.partition, T.StringType())
+        others = (field for field in keys.schema if field.name != columns.partition)
+        keys = self._read_keys(names, T.StructType([*others, partition])).where(column(_MODEL) == model_key)
         paths = [f"{self._location}/{name}" for name in names if self._has_rows(name)]
         if not paths:
-            return keys
-        failed = (F.col("score_status") == "failed") & (F.col("model_sha256") == model_sha256)
-        ids = scored.parquet(*paths).where(failed).select(column(columns.id).alias("_failed_id"))
-        return keys.join(ids, column(_ID) == F.col("_failed_id"), "left_anti")
+            return keys.select(_ID, _TEXT)
+        # The id may be the partition.
+        fields = {columns.partition: partition, columns.id: T.StructField(columns.id, id_type)}
+        statuses = T.StructType([*fields.values(), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]])
+        scored = self._session.read.option("basePath", self._location).schema(statuses).parquet(*paths)
+        failed = scored.where((F.col("score_status") == "failed") & (F.col("model_sha256") == model_sha256)).select(
+            column(columns.id).alias("_failed_id"), column(columns.partition).cast("string").alias("_failed_partition")
+        )
+        # By partition: a row that failed in one may have been scored in another since. A row without an id is not tried
+        # again: nothing tells it from others without one, and it would be added beside them.
+        same = (column(_ID) == F.col("_failed_id")) & column(columns.partition).eqNullSafe(F.col("_failed_partition"))
+        return keys.join(failed, same, "left_anti").select(_ID, _TEXT)
 
     def refuse_other_extras(self, columns: ScoreColumns, *, run_date: date) -> None:
         """Refuse to add rows to a table whose rows have other extra columns; they would not be scored again.
@@ -193,12 +200,14 @@ class ScoredTable:
                 "give the options that made it (--drivers, or the names of --model), or score without --only-new"
             )
 
-    def keys_of(self, partitions: Sequence[str], schema: T.StructType | None = None) -> DataFrame | None:
+    def keys_of(self, partitions: Sequence[str], schema: T.StructType) -> DataFrame | None:
         """Keys of some partitions, with their models; None if there are none."""
-        paths = [f"{self._location}/{name}/{KEYS}" for name in partitions if self._has_rows(f"{name}/{KEYS}")]
-        if not paths:
-            return None
+        names = [name for name in partitions if self._has_rows(f"{name}/{KEYS}")]
+        return self._read_keys(names, schema) if names else None
+
+    def _read_keys(self, partitions: Sequence[str], schema: T.StructType | None = None) -> DataFrame:
         reader = self._session.read.option("basePath", self._location)
+        paths = [f"{self._location}/{name}/{KEYS}" for name in partitions]
         with refusing_unreadable(self._location):
             return (reader if schema is None else reader.schema(schema)).parquet(*paths)
 

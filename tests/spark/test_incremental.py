@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 from reference import reference_probability
 
@@ -143,11 +143,11 @@ def test_another_model_scores_all_rows_again(verb: Verb, other_model: Path, tmp_
     assert len(table(tmp_path)) == 2
 
 
-def test_rows_on_which_the_engine_failed_are_scored_again(verb: Verb, tmp_path: Path, monkeypatch: Any) -> None:
-    write(tmp_path, [row(1, TEXTS[0]), row(2, TEXTS[1])])
-    complete, bad = scoring_run.score_table, F.col("review_id") == 2
+def failing(monkeypatch: Any, bad: Column) -> None:
+    """Let the engine fail on some rows."""
+    complete = scoring_run.score_table
 
-    def failing(*arguments: Any, **options: Any) -> Any:
+    def score_table(*arguments: Any, **options: Any) -> Any:
         frame = complete(*arguments, **options)
         return frame.withColumns(
             {
@@ -157,12 +157,31 @@ def test_rows_on_which_the_engine_failed_are_scored_again(verb: Verb, tmp_path: 
             }
         )
 
-    monkeypatch.setattr(scoring_run, "score_table", failing)
-    verb("score", *NIGHT, "--max-failed-ratio", "1")
-    monkeypatch.setattr(scoring_run, "score_table", complete)
+    monkeypatch.setattr(scoring_run, "score_table", score_table)
+
+
+def test_rows_on_which_the_engine_failed_are_scored_again(verb: Verb, tmp_path: Path, monkeypatch: Any) -> None:
+    write(tmp_path, [row(1, TEXTS[0]), row(2, TEXTS[1])])
+    with monkeypatch.context() as patch:
+        failing(patch, F.col("review_id") == 2)
+        verb("score", *NIGHT, "--max-failed-ratio", "1")
     code, (report,), sentence = verb("score", *NIGHT)
     assert (code, report["counts"]["rows"]) == (0, 1), sentence
     assert [row["score_status"] for row in table(tmp_path)] == ["ok", "ok"]
+
+
+def test_a_row_that_failed_and_was_scored_later_in_another_partition_is_scored_once(
+    verb: Verb, tmp_path: Path, monkeypatch: Any
+) -> None:
+    write(tmp_path, [row(1, TEXTS[0]), row(2, TEXTS[1]), row(None, "x"), row(None, "y")])
+    with monkeypatch.context() as patch:
+        failing(patch, F.coalesce(F.col("review_id"), F.lit(2)) == 2)
+        verb("score", *NIGHT, "--max-failed-ratio", "1")
+    code, (report,), sentence = verb("score", *NEXT_NIGHT)
+    assert (code, report["counts"]["rows"]) == (0, 1), sentence  # those without an id are not tried again
+    for night in ("2026-11-02", "2026-11-03"):
+        assert verb("score", *NIGHT, "--run-date", night)[1][0]["status"] == "unchanged"
+    assert [row["score_status"] for row in table(tmp_path) if row["review_id"] == 2] == ["failed", "ok"]
 
 
 def test_no_reader_sees_the_keys_or_what_is_staged(verb: Verb, spark: SparkSession, tmp_path: Path) -> None:
