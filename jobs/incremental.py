@@ -28,6 +28,7 @@ __all__ = [
     "digest_keys",
     "key_columns",
     "key_hash",
+    "placed_ids",
     "rows_of",
     "unscored",
     "with_ids",
@@ -99,15 +100,19 @@ def rows_of(frame: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataF
     return numbered.join(ids.toDF("_wanted_id", "_wanted_text"), wanted, "left_semi").drop(_ID, _TEXT)
 
 
+def placed_ids(scores: DataFrame, columns: ScoreColumns) -> DataFrame:
+    """Ids of rows of the output, each with its partition: two partitions may use an id for different rows."""
+    return scores.select(column(columns.id).alias("_new_id"), column(columns.partition).alias("_new_place")).distinct()
+
+
 def without(rows: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataFrame:
-    """Rows of the output, or keys, whose id is none of those that `unscored` gave; rows without an id stay."""
-    own_id = column(_ID if _ID in rows.columns else columns.id)
-    return rows.join(ids.toDF("_wanted_id", "_wanted_text"), own_id == F.col("_wanted_id"), "left_anti")
+    """Rows of the output, or keys, but for those of `placed_ids`; rows without an id stay."""
+    return rows.join(ids, _is_placed(rows, columns), "left_anti")
 
 
 def with_ids(rows: DataFrame, columns: ScoreColumns, *, ids: DataFrame) -> DataFrame:
-    """Rows of the output whose id is one of those that `unscored` gave."""
-    return rows.join(ids.toDF("_wanted_id", "_wanted_text"), column(columns.id) == F.col("_wanted_id"), "left_semi")
+    """Rows of the output that are of `placed_ids`."""
+    return rows.join(ids, _is_placed(rows, columns), "left_semi")
 
 
 class ScoredTable:
@@ -243,6 +248,12 @@ def _key(columns: ScoreColumns) -> list[Column]:
     # Half of SHA-256: 128 bits tell apart as many texts as there will ever be.
     text = F.unhex(F.sha2(column(columns.text).cast("binary"), 256))
     return [column(columns.id).alias(_ID), F.substring(text, 1, 16).alias(_TEXT)]
+
+
+def _is_placed(rows: DataFrame, columns: ScoreColumns) -> Column:
+    own_id = column(_ID if _ID in rows.columns else columns.id)
+    # NULL is a partition like others, but not an id.
+    return (own_id == F.col("_new_id")) & column(columns.partition).eqNullSafe(F.col("_new_place"))
 
 
 def _hash(identity: Column, text: Column) -> Column:

@@ -20,7 +20,17 @@ from jobs.audit import audit_scores, digest_rows
 from jobs.executor import GroupScorer, SharedModel, WorkerStatistics
 from jobs.file_system import FileSystem
 from jobs.grouping import group_count, score_table
-from jobs.incremental import ScoredTable, audit_keys, digest_keys, key_columns, rows_of, unscored, with_ids, without
+from jobs.incremental import (
+    ScoredTable,
+    audit_keys,
+    digest_keys,
+    key_columns,
+    placed_ids,
+    rows_of,
+    unscored,
+    with_ids,
+    without,
+)
 from jobs.lock import OutputLock
 from jobs.owner import Owner
 from jobs.progress import showing_progress
@@ -126,7 +136,6 @@ def run_once(
         published = None if options.only_new else _published(fs, run_id)
         if published is not None:
             return published | {"status": "unchanged", "seconds": timings.seconds}
-        ids = None
         if options.only_new:
             ids, source = run.new_rows(source)
             cleanup.callback(ids.unpersist)
@@ -147,8 +156,8 @@ def run_once(
         rows = f"{source.digest.count:,}"
         _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
         report |= run.stage(source, staging, groups=groups)
-        if ids is not None:
-            report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions(), ids=ids)}
+        if options.only_new:
+            report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions())}
         staging.complete(expected=f"run_date={run_date}" if source.columns.partition == "run_date" else None)
         names = publication.partitions()
         report["output"] |= {
@@ -242,19 +251,22 @@ class _Run:
                 model.content.destroy()
         return results(audit, statistics.value, seconds=self.timings.seconds["score"])
 
-    def keep_older(self, source: ReviewSource, staging: Staging, partitions: list[str], *, ids: DataFrame) -> int:
+    def keep_older(self, source: ReviewSource, staging: Staging, partitions: list[str]) -> int:
         """Stage, beside the new scores, the rows that the partitions have already; returns how many.
 
         Raises
         ------
         AuditError
-            If they did not come out as they went in.
+            If they did not come out as they went in, or others were left out than those that new rows replace.
         """
         with self.timings.of("keep_older"):
             rows = self.table.rows(partitions, staging.scores().schema, partition=self.columns.partition)
             if rows is None:
                 return 0
             schema = source.frame.schema
+            # Not cached: Spark would read a cached table of the staged files again after each write to them.
+            ids = placed_ids(staging.scores(), self.columns)
+            older, replaced = rows.count(), with_ids(rows, self.columns, ids=ids).count()
             rows = without(rows, self.columns, ids=ids)
             kept = digest_rows(rows, schema=schema, columns=self.columns)
             scored_again = with_ids(staging.scores(), self.columns, ids=ids).count()
@@ -268,6 +280,11 @@ class _Run:
             if twins:
                 raise AuditError(
                     f"{twins:,} older rows stand beside new ones of their ids; run again, nothing was published"
+                )
+            if older != kept.count + replaced:
+                raise AuditError(
+                    f"of {older:,} older rows {kept.count:,} were kept and {replaced:,} replaced; run again, nothing "
+                    "was published"
                 )
             keys = self.table.keys_of(partitions, staging.keys().schema)
             if keys is not None:

@@ -119,6 +119,28 @@ def test_a_changed_text_replaces_its_row_and_a_changed_partition_keeps_others(ve
     assert (tmp_path / "scores" / "product=c").stat().st_ino == untouched
 
 
+def test_an_id_is_replaced_in_its_partition_and_stays_in_others(verb: Verb, tmp_path: Path, monkeypatch: Any) -> None:
+    """Two products count their reviews from 1, and so do those of no product."""
+    options, nothing = ("--partition-by", "product", *NIGHT), {"product": None}
+    older = [row(1, "x"), row(2, "y"), row(1, "z", product="b"), row(1, "u") | nothing, row(4, "v") | nothing]
+    newer = [row(1, "two words", product="b"), row(3, "w"), row(1, "two words") | nothing]
+    write(tmp_path, older)
+    verb("score", *options)
+    before = table(tmp_path)
+    write(tmp_path, newer)
+    with monkeypatch.context() as patch:  # as if an id were one row in all partitions
+        patch.setattr(scoring_run, "without", lambda rows, columns, *, ids: rows.where("review_id <> 1"))
+        code, _, sentence = verb("score", *options)
+        assert (code, "of 5 older rows 2 were kept and 2 replaced" in sentence) == (4, True), sentence
+        assert table(tmp_path) == before
+    code, (report,), sentence = verb("score", *options)
+    assert (code, report["output"]["kept_rows"]) == (0, 3), sentence
+    found = sorted((str(row["product"]), row["review_id"], row["n_tokens"]) for row in table(tmp_path))
+    assert found == [("None", 1, 2), ("None", 4, 1), ("a", 1, 1), ("a", 2, 1), ("a", 3, 1), ("b", 1, 2)]
+    write(tmp_path, older[:2] + older[4:] + newer)
+    assert verb("score", *options)[1][0]["status"] == "unchanged"
+
+
 def test_rows_without_an_id_and_repeated_ids_are_told_apart_by_their_texts(verb: Verb, tmp_path: Path) -> None:
     rows = [row(None, "a"), row(None, "b b"), row(None, None), row(7, "c"), row(7, "d d"), row(7, "c")]
     write(tmp_path, rows)
