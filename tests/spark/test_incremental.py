@@ -129,7 +129,7 @@ def test_an_id_is_replaced_in_its_partition_and_stays_in_others(verb: Verb, tmp_
     before = table(tmp_path)
     write(tmp_path, newer)
     with monkeypatch.context() as patch:  # as if an id were one row in all partitions
-        patch.setattr(scoring_run, "without", lambda rows, columns, *, ids: rows.where("review_id <> 1"))
+        patch.setattr(scoring_run, "without", lambda rows, columns, *, ids: rows.where(F.col(rows.columns[0]) != 1))
         code, _, sentence = verb("score", *options)
         assert (code, "of 5 older rows 2 were kept and 2 replaced" in sentence) == (4, True), sentence
         assert table(tmp_path) == before
