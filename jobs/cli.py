@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sentence, code = f"{describe_unexpected(error)}; SENTIMENT_LOG_LEVEL=DEBUG shows it", 1
         else:
             sentence, code = str(known), known.exit_code
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the verdict is known: it is too late to stop
+    signal.signal(signal.SIGTERM, _too_late)
     sentence = redact(sentence)
     log_verdict(code, sentence)
     if status is not None:
@@ -155,6 +155,10 @@ class _Results:
         except BrokenPipeError:
             # Nobody reads the result; what the job did still holds.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _too_late(_signal: int, _frame: object) -> None:
+    """The verdict is known. Not ``SIG_IGN``, which child processes would inherit."""
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -237,10 +237,13 @@ def test_a_stop_after_the_verdict_does_not_change_it(
     model_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "_stop_spark", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
     try:
         assert cli.main(["predict", "good", "--model", str(model_path)]) == 0
+        # Or what this process starts later could not be ended.
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
     assert capfd.readouterr().err.splitlines()[-1] == "sentiment predict: done: scored 1 texts"
 
 
