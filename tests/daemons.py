@@ -47,4 +47,9 @@ def daemon(
             pytest.fail(f"{name} ended with {process.wait()}")
     finally:
         process.terminate()
-        process.communicate()
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
