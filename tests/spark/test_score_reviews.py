@@ -358,10 +358,10 @@ def test_a_model_with_one_flipped_byte_is_refused(score: Score, source: Path, mo
     assert not (tmp_path / "scores").exists()
 
 
-def test_an_unknown_option_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["score", "--colour", "red"])
-    assert stopped.value.code == 2
+def test_an_unknown_option_is_wrong_usage(sentiment: Any) -> None:
+    code, _, sentence = sentiment("score", "--input", "in", "--output", "out", "--colour", "red")
+    assert code == 2
+    assert sentence.startswith("sentiment score: failed: unrecognized arguments: --colour red")
 
 
 def test_the_sentence_never_quotes_a_review(score: Score, tmp_path: Path) -> None:
