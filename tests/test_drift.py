@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored import stability_index
 
-from jobs.drift import DriftLimits, judge, validation_histogram
+from jobs.drift import DriftLimits, Finding, judge, validation_histogram
+from jobs.summarize_scores import _sentence
 from sentiment_core.errors import UsageError
 from sentiment_core.evaluation import calibration_table
 
@@ -110,3 +111,16 @@ def test_without_drift_the_index_stays_below_the_warning() -> None:
     shares = rng.dirichlet(np.full(15, 2.0))
     indices = [stability_index(*rng.multinomial(500, shares, size=2)) for _ in range(1000)]
     assert np.mean(np.array(indices) < 0.1) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("level", "gated", "told"),
+    [("not judged", True, True), ("not judged", False, False), ("ok", True, False), ("warn", False, True)],
+)
+def test_a_gate_that_judged_nothing_does_not_look_like_one_that_found_nothing(
+    level: str, gated: bool, told: bool
+) -> None:
+    finding = Finding(model_sha256="a", reference="week", level=level, index=None, sentence="why")
+    report = {"days": ["2026-11-24"], "marts": "marts", "undated_rows": 0}
+    said = "refreshed 2026-11-24 in marts"
+    assert _sentence(report, [finding], gated=gated) == (f"{said}; drift: why" if told else said)
