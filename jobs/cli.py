@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = job.run(chosen, results.emit)
         code = 0
     except KeyboardInterrupt:
-        sentence, code = "interrupted", 1
+        sentence, code = "interrupted; what was published or saved before stays, run again", 1
     except Exception as error:
         known = _as_known(error)
         if known is None:

@@ -17,7 +17,6 @@ from pyspark.sql import types as T
 from jobs.audit import RowDigest, digest_columns
 from jobs.extra_columns import is_extra
 from jobs.file_system import FileSystem
-from jobs.reading import refusing_unreadable
 from jobs.schema import SCORE_FIELDS, ScoreColumns, column
 from sentiment_core.errors import AuditError, InputError
 
@@ -129,7 +128,7 @@ class ScoredTable:
     def __init__(self, session: SparkSession, fs: FileSystem, location: str) -> None:
         self._session = session
         self._fs = fs
-        self._location = location
+        self.location = location
 
     def keys(self, columns: ScoreColumns, id_type: T.DataType, *, model_key: str, model_sha256: str) -> DataFrame:
         """Ids and text digests of all rows that a model has scored, but for those on which it failed everywhere.
@@ -156,20 +155,20 @@ class ScoredTable:
         keys = self._read_keys(names)
         if keys.schema[_ID].dataType != id_type:
             raise InputError(
-                f"the ids of {self._location} have the type {keys.schema[_ID].dataType.simpleString()}, those of the "
+                f"the ids of {self.location} have the type {keys.schema[_ID].dataType.simpleString()}, those of the "
                 f"input {id_type.simpleString()}; cast them, or score without --only-new"
             )
         # As a string, the partition is its folder's name; a type that Spark infers would take 01 and 1 for one.
         partition = T.StructField(columns.partition, T.StringType())
         others = (field for field in keys.schema if field.name != columns.partition)
         keys = self._read_keys(names, T.StructType([*others, partition])).where(column(_MODEL) == model_key)
-        paths = [f"{self._location}/{name}" for name in names if self._has_rows(name)]
+        paths = [f"{self.location}/{name}" for name in names if self._has_rows(name)]
         if not paths:
             return keys.select(_ID, _TEXT)
         # The id may be the partition.
         fields = {columns.partition: partition, columns.id: T.StructField(columns.id, id_type)}
         statuses = T.StructType([*fields.values(), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]])
-        scored = self._session.read.option("basePath", self._location).schema(statuses).parquet(*paths)
+        scored = self._session.read.option("basePath", self.location).schema(statuses).parquet(*paths)
         failed = scored.where((F.col("score_status") == "failed") & (F.col("model_sha256") == model_sha256)).select(
             column(columns.id).alias("_failed_id"), column(columns.partition).cast("string").alias("_failed_partition")
         )
@@ -190,18 +189,17 @@ class ScoredTable:
             return
         # The partition that the rows go to, if it is known; else any.
         name = next((name for name in names if name == f"run_date={run_date}"), max(names))
-        with refusing_unreadable(self._location):
-            schema = self._session.read.parquet(f"{self._location}/{name}").schema
+        schema = self._session.read.parquet(f"{self.location}/{name}").schema
         found = {field.name for field in schema if is_extra(field)} - set(columns.kept)
         wanted = {field.name for field in columns.extra.fields}
         if wanted - found:
             raise InputError(
-                f"{self._location} has no column {', '.join(sorted(wanted - found))}, which this run adds; score "
+                f"{self.location} has no column {', '.join(sorted(wanted - found))}, which this run adds; score "
                 "without --only-new, or leave out the option that adds it (--drivers, or the names of --model)"
             )
         if found - wanted:
             raise InputError(
-                f"{self._location} has the column {', '.join(sorted(found - wanted))}, which this run does not make; "
+                f"{self.location} has the column {', '.join(sorted(found - wanted))}, which this run does not make; "
                 "give the options that made it (--drivers, or the names of --model), or score without --only-new"
             )
 
@@ -211,10 +209,9 @@ class ScoredTable:
         return self._read_keys(names, schema) if names else None
 
     def _read_keys(self, partitions: Sequence[str], schema: T.StructType | None = None) -> DataFrame:
-        reader = self._session.read.option("basePath", self._location)
-        paths = [f"{self._location}/{name}/{KEYS}" for name in partitions]
-        with refusing_unreadable(self._location):
-            return (reader if schema is None else reader.schema(schema)).parquet(*paths)
+        reader = self._session.read.option("basePath", self.location)
+        paths = [f"{self.location}/{name}/{KEYS}" for name in partitions]
+        return (reader if schema is None else reader.schema(schema)).parquet(*paths)
 
     def rows(self, partitions: Sequence[str], schema: T.StructType, *, partition: str) -> DataFrame | None:
         """Published rows of some partitions, None if there are none.
@@ -224,18 +221,17 @@ class ScoredTable:
         InputError
             If the table has other columns than the schema.
         """
-        paths = [f"{self._location}/{name}" for name in partitions if self._has_rows(name)]
+        paths = [f"{self.location}/{name}" for name in partitions if self._has_rows(name)]
         if not paths:
             return None
-        reader = self._session.read.option("basePath", self._location)
-        with refusing_unreadable(self._location):
-            found = {field.name: field.dataType.simpleString() for field in reader.parquet(*paths).schema}
+        reader = self._session.read.option("basePath", self.location)
+        found = {field.name: field.dataType.simpleString() for field in reader.parquet(*paths).schema}
         wanted = {field.name: field.dataType.simpleString() for field in schema}
         found[partition] = wanted[partition]  # its type is the reader's
         differing = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
         if differing:
             raise InputError(
-                f"{self._location} differs from this run in the columns {', '.join(differing)}; keep the same "
+                f"{self.location} differs from this run in the columns {', '.join(differing)}; keep the same "
                 "columns, or score without --only-new"
             )
         return reader.schema(schema).parquet(*paths).select(*(column(name) for name in schema.names))

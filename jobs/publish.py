@@ -21,7 +21,7 @@ from jobs.file_system import FileSystem
 from jobs.lock import OutputLock
 from sentiment_core.errors import LockLostError, SentimentError
 
-__all__ = ["Publication", "read_report", "signature"]
+__all__ = ["Publication", "read_report", "reported_runs", "signature"]
 
 _LOGGER = logging.getLogger(__name__)
 _STAGING, _RUNS = "_staging", "_runs"
@@ -55,6 +55,11 @@ def read_report(fs: FileSystem, run_id: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return report if isinstance(report, dict) else None
+
+
+def reported_runs(fs: FileSystem) -> list[str]:
+    """Names of the runs that were published."""
+    return sorted(name.removesuffix(".json") for name in fs.list(_RUNS) if name.endswith(".json"))
 
 
 class Publication:
@@ -102,7 +107,7 @@ class Publication:
                 self._fs.remove_empty(folder)
             self._lock.renew()
             self._recover()  # what the workers of a dead run wrote meanwhile
-        except (OSError, SentimentError, KeyboardInterrupt) as left:
+        except (OSError, SentimentError) as left:
             _LOGGER.warning("staging is left for the next run to clear: %s", left)
 
     def partitions(self) -> list[str]:

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
@@ -50,8 +50,26 @@ class Timings:
             _LOGGER.info("%s: %.1f s", stage, seconds, extra={"facts": {"seconds": seconds}})
 
 
-def name_run(source: ReviewSource, *, models: ScoringModels, options: argparse.Namespace, run_date: date) -> str:
-    """Name a run by what decides its output, so that the same run again has the same name."""
+def name_run(
+    source: ReviewSource,
+    *,
+    models: ScoringModels,
+    options: argparse.Namespace,
+    run_date: date,
+    earlier_runs: Sequence[str] = (),
+) -> str:
+    """Name a run by what decides its output, so that the same run again has the same name.
+
+    Parameters
+    ----------
+    source : ReviewSource
+    models : ScoringModels
+    options : Namespace
+        Of `add_scoring_arguments`.
+    run_date : date
+    earlier_runs : sequence of str
+        Those whose rows are not scored again.
+    """
     decisive = {
         "rows": source.digest.as_dict(),
         "texts": source.text_digest.as_dict(),
@@ -67,6 +85,8 @@ def name_run(source: ReviewSource, *, models: ScoringModels, options: argparse.N
         decisive["models"] = models.by_name()
     if options.drivers:
         decisive["drivers"] = options.drivers
+    if earlier_runs:
+        decisive["earlier_runs"] = list(earlier_runs)
     return f"{run_date}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
 
 

@@ -1,7 +1,7 @@
 """One run for one date: read -> group -> score -> audit -> publish.
 
-A run is named by what decides its output: the date, the rows, the columns and the model. What is published under that
-name already, and still lies there, is not scored again.
+A run is named by what decides its output: the date, the rows, the columns and the model, and with ``--only-new`` the
+runs before it. What is published under that name already, and still lies there, is not scored again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from jobs.lock import OutputLock
 from jobs.owner import Owner
 from jobs.progress import showing_progress
 from jobs.prometheus import to_prometheus
-from jobs.publish import Publication, read_report, signature
-from jobs.reading import data_files, refusing_unreadable
+from jobs.publish import Publication, read_report, reported_runs, signature
+from jobs.reading import data_files
 from jobs.redaction import redact
 from jobs.review_source import ReviewSource
 from jobs.run_log import begin_run, log_spark
@@ -109,7 +109,8 @@ def run_once(
         refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
     fs, location = open_output(session, options.output)
     refuse_other_partitioning(session, fs, output=options.output, partition=source.columns.partition)
-    run_id = name_run(source, models=models, options=options, run_date=run_date)
+    earlier = reported_runs(fs) if options.only_new else []
+    run_id = name_run(source, models=models, options=options, run_date=run_date, earlier_runs=earlier)
     begin_run(run_id)
     log_spark(session._jvm)
     report = describe_run(session, options, source=source, models=models, run_date=run_date, run_id=run_id)
@@ -125,10 +126,12 @@ def run_once(
     )
     if options.dry_run:
         if options.only_new:
-            report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
+            with finding_damage(location, source=options.input):
+                report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
         return report | {"status": "dry-run", "seconds": timings.seconds}
     with (
         saying_what_failed(options.output),
+        finding_damage(location, source=options.input),
         OutputLock(fs, Owner.this_process(run_id)).held() as lock,
         Publication(fs, run_id=run_id, lock=lock) as publication,
         ExitStack() as cleanup,
@@ -229,12 +232,11 @@ class _Run:
             with (
                 self.timings.of("score"),
                 showing_progress(context, statistics, groups=groups, rows=source.digest.count),
-                refusing_unreadable(self.options.input),
             ):
                 scored = score_table(source.frame, columns=self.columns, scorer=scorer, groups=groups)
                 ordered = (column(name) for name in scores_schema(source.frame.schema, self.columns).names)
                 staged = staging.write(scored.withColumns(run_columns).select(*ordered))
-            with self.timings.of("audit"), finding_damage():
+            with self.timings.of("audit"), finding_damage(self.table.location):
                 audit = audit_scores(
                     staged,
                     columns=self.columns,
@@ -243,7 +245,7 @@ class _Run:
                     run_columns=run_columns,
                     max_failed_ratio=self.options.max_failed_ratio,
                 )
-            with self.timings.of("keys"), refusing_unreadable(self.options.input):
+            with self.timings.of("keys"):
                 keys = key_columns(self.columns, model_key=self.models.key, run_date=self.run_date)
                 audit_keys(staging.write_keys(source.frame.select(*keys)), expected=source.text_digest)
         finally:

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from jobs.redaction import SPARK_REDACTION
 from sentiment_core.errors import EnvironmentFault
 
-__all__ = ["spark_session"]
+__all__ = ["spark_session", "start_java"]
 
 # The promises rest on these, so no default of a cluster and no option changes them.
 REQUIRED = {
@@ -76,12 +76,8 @@ def spark_session(app_name: str) -> SparkSession:
     EnvironmentFault
         If it does not start: no Java, or one too old, or no such master.
     """
-    fallback = SparkConf(loadDefaults=False).setAll(list((DEFAULTS | REQUIRED).items()))
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        fallback.setAll(list(LOCAL_SETTINGS.items()))
+    fallback = start_java()
     try:
-        SparkContext._ensure_initialized(conf=fallback)
         conf = SparkConf()
         for name, value in fallback.getAll():
             if name in REQUIRED:
@@ -91,9 +87,32 @@ def spark_session(app_name: str) -> SparkSession:
         conf.set("spark.master", _retrying(conf.get("spark.master") or "", conf.get("spark.task.maxFailures") or ""))
         return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
-        raise EnvironmentFault(
-            f"Spark did not start ({str(error).splitlines()[0]}); check --master, and Java with `sentiment doctor`"
-        ) from error
+        raise _did_not_start(error) from error
+
+
+def start_java() -> SparkConf:
+    """Start the Java in which the session will run, unless it runs already; returns what no command line sets.
+
+    Raises
+    ------
+    EnvironmentFault
+        If there is no Java, or one too old.
+    """
+    fallback = SparkConf(loadDefaults=False).setAll(list((DEFAULTS | REQUIRED).items()))
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        fallback.setAll(list(LOCAL_SETTINGS.items()))
+    try:
+        SparkContext._ensure_initialized(conf=fallback)
+    except (PySparkException, Py4JError, OSError) as error:
+        raise _did_not_start(error) from error
+    return fallback
+
+
+def _did_not_start(error: Exception) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"Spark did not start ({str(error).splitlines()[0]}); check --master, and Java with `sentiment doctor`"
+    )
 
 
 def _retrying(master: str, max_failures: str) -> str:

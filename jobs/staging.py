@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
@@ -27,6 +30,16 @@ __all__ = [
     "saying_what_failed",
     "table_folders",
 ]
+
+# Of Java's exceptions, which tasks hand on as text.
+_UNWRITABLE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "QuotaExceededException",
+    "Read-only file system",
+    "AccessControlException",
+    "Permission denied",
+)
 
 
 def open_output(session: SparkSession, output: str) -> tuple[FileSystem, str]:
@@ -86,20 +99,46 @@ def saying_what_failed(output: str) -> Iterator[None]:
         raise SentimentError(
             f"{output}: cannot be written ({error}); check permissions and space. The next run clears up"
         ) from error
+    except (PySparkException, Py4JJavaError) as error:
+        for sign in _UNWRITABLE:
+            if sign in str(error):
+                raise SentimentError(
+                    f"{output}: cannot be written ({sign}); check permissions and space, there and in the executors' "
+                    "spark.local.dir. The next run clears up"
+                ) from error
+        raise
 
 
 @contextmanager
-def finding_damage() -> Iterator[None]:
-    """Staged files that cannot be read back are a failed audit.
+def finding_damage(location: str, *, source: str | None = None) -> Iterator[None]:
+    """Files of the output that cannot be read, staged or published, are a failed audit.
+
+    Parameters
+    ----------
+    location : str
+        The output, as Spark names it.
+    source : str, optional
+        What else is read; without it, what cannot be read was staged.
 
     Raises
     ------
     AuditError
+    InputError
+        If it is the source that cannot be read.
     """
     try:
-        with refusing_unreadable("the staged files"):
+        with refusing_unreadable(source or location):
             yield
     except InputError as error:
+        folder = re.escape(urlsplit(location).path)
+        read = re.search(rf":(?://[^/]*)?{folder}/([^/]+)/", unquote(str(error.__cause__)))
+        if read is not None and "=" in read[1]:
+            raise AuditError(
+                f"{location}/{read[1]} is published, but cannot be read, so disk or network damaged it; restore it, or "
+                "remove it and score its rows again. Nothing was published"
+            ) from error
+        if source is not None and read is None:
+            raise
         raise AuditError(
             "the staged files cannot be read back, so disk or network damaged them; check these and run again, nothing "
             "was published"
@@ -139,6 +178,7 @@ class Staging:
     ) -> None:
         self._session = session
         self._fs = fs
+        self._location = location
         self._publication = publication
         self._partition = partition
         self._keys = publication.beside("keys")
@@ -161,7 +201,7 @@ class Staging:
 
     def _check_columns(self) -> None:
         """Names, types and order, as the files have them; the partition's column is the folder's name."""
-        with finding_damage():
+        with finding_damage(self._location):
             found = self._session.read.parquet(self._targets["scores"]).schema
         columns, contract = (
             [(field.name, field.dataType.simpleString()) for field in schema if field.name != self._partition]

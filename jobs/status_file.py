@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JError
 
 from jobs.redaction import redact, redact_values
-from sentiment_core.errors import UsageError
+from sentiment_core.errors import SentimentError, UsageError
 
 __all__ = ["StatusFile", "repeat"]
 
@@ -35,14 +35,15 @@ class StatusFile:
     Parameters
     ----------
     location : str
-        A path of this machine, or a URI that Hadoop knows; there, ``running`` is not written, since that would start a
-        Java before the command needs one.
+        A path of this machine, or a URI that Hadoop knows.
     verb : str
 
     Raises
     ------
     UsageError
         If it cannot be written.
+    EnvironmentFault
+        If it is a URI and there is no Java.
     """
 
     def __init__(self, location: str, *, verb: str) -> None:
@@ -55,13 +56,11 @@ class StatusFile:
         }
         scheme = _SCHEME.match(location)
         self._is_local = scheme is None or scheme[1] == "file"
-        if self._is_local:
-            try:
-                self._write({"status": "running"})
-            except OSError as error:
-                raise UsageError(
-                    f"--status-file {redact(location)} cannot be written ({error.strerror}); name another"
-                ) from error
+        try:
+            self._write({"status": "running"})
+        except (OSError, Py4JError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise UsageError(f"--status-file {redact(location)} cannot be written ({reason}); name another") from error
 
     def end(self, code: int, sentence: str, *, result: Mapping[str, Any] | None) -> None:
         """Write the verdict; that it cannot be written is logged and changes nothing.
@@ -76,7 +75,7 @@ class StatusFile:
         verdict = {"status": "done" if code == 0 else "failed", "exit_code": code, "sentence": sentence}
         try:
             self._write({**verdict, "ended_at": _now(), "result": result})
-        except (OSError, Py4JError, Py4JJavaError, RuntimeError) as error:
+        except (OSError, Py4JError, SentimentError) as error:
             _LOGGER.warning("the status file %s cannot be written: %s", self._location, type(error).__name__)
 
     def _write(self, facts: Mapping[str, Any]) -> None:
@@ -112,12 +111,13 @@ def repeat(verb: str, text: str) -> int:
 
 
 def _write_with_hadoop(location: str, content: bytes) -> None:
-    """Write a file through the JVM of the session, or through a new one if none was started."""
+    """Write a file through the Java of the session."""
     from pyspark import SparkContext
-    from pyspark.java_gateway import launch_gateway
 
-    gateway = SparkContext._gateway or launch_gateway()  # type: ignore[no-untyped-call]
-    jvm: Any = gateway.jvm
+    from jobs.session import start_java
+
+    start_java()
+    jvm: Any = SparkContext._jvm
     conf = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().newConfiguration(jvm.org.apache.spark.SparkConf())
     path = jvm.org.apache.hadoop.fs.Path(location)
     stream = path.getFileSystem(conf).create(path, True)

@@ -174,13 +174,13 @@ def dies_at(operation: int) -> Callable[[], None]:
     return before
 
 
-def fails_at(operation: int) -> Callable[[], None]:
-    """Let one operation fail, as a full disk does."""
+def fails_at(operation: int, error: BaseException | None = None) -> Callable[[], None]:
+    """Let one operation fail, by default as on a full disk."""
     count = iter(range(10**9))
 
     def before() -> None:
         if next(count) == operation:
-            raise OSError(errno.ENOSPC, "no space left")
+            raise OSError(errno.ENOSPC, "no space left") if error is None else error
 
     return before
 

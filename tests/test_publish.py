@@ -145,6 +145,22 @@ def test_a_run_that_fails_publishes_nothing(exchanges: bool) -> None:
             )
 
 
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
+def test_a_run_that_is_told_to_stop_stops(exchanges: bool) -> None:
+    """Nor does it go on when it is told so while it clears up: a backfill would score its next date."""
+    run, nothing = publishing("first", NEW), publishing("nothing", {})
+    for moment in range(uninterrupted(run, exchanges=exchanges).n_operations):
+        disk = disk_of(OLD, exchanges=exchanges)
+        watch(disk, OLD, NEW)
+        with pytest.raises(KeyboardInterrupt):
+            run(SimulatedFileSystem(disk, fails_at(moment, KeyboardInterrupt())))
+        disk.clock += LEASE_SECONDS + 1
+        assert succeeds(disk, nothing)
+        finished = "_runs/first.json" in disk.tree
+        assert disk.partitions() == (replaced(OLD, NEW) if finished else OLD)
+        assert_clean(disk, disk.partitions(), reports={"nothing", "first"} if finished else {"nothing"})
+
+
 def test_the_report_can_be_read_back() -> None:
     disk = disk_of(OLD, exchanges=True)
     fs = SimulatedFileSystem(disk)

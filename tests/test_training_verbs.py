@@ -156,7 +156,10 @@ def test_a_run_that_is_stopped_goes_on_with_resume(
     with monkeypatch.context() as patch:
         patch.setattr(RUNS[verb], "step", stopped)
         code, _, sentence = teach(verb, *options)
-    assert (code, sentence) == (1, f"sentiment {verb}: failed: interrupted")
+    assert (code, sentence) == (
+        1,
+        f"sentiment {verb}: failed: interrupted; what was published or saved before stays, run again",
+    )
     assert load_model(tmp_path / "out", kind=kind).sha256 == whole.sha256, "the model of the last time is still there"
     assert (tmp_path / "out.checkpoint").exists()
     code, _, sentence = teach(verb, *options, "--resume", "--seed", 2)

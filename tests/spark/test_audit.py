@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from jobs import scoring_run
@@ -149,6 +150,46 @@ def without_its_checksum(change: Callable[[Path], None]) -> Callable[[Path], Non
 def test_a_damaged_file_is_found(score: Any, damage: Any, tmp_path: Path, change: Callable[[Path], None]) -> None:
     damage(change)
     refused(score, tmp_path, "the staged files cannot be read back")
+
+
+@pytest.mark.parametrize("change", [cut, without_its_checksum(flipped)])
+def test_a_damaged_file_of_keys_is_found(
+    score: Any, damage: Any, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    damage(change, kind="keys")
+    refused(score, tmp_path, "the staged files cannot be read back")
+
+
+@pytest.mark.parametrize("change", [cut, without_its_checksum(flipped)])
+@pytest.mark.parametrize("folder", ["", "_keys"])
+def test_damage_to_what_is_published_is_not_blamed_on_the_input(
+    score: Any, reviews: pa.Table, tmp_path: Path, folder: str, change: Callable[[Path], None]
+) -> None:
+    score()
+    more = reviews.set_column(0, reviews.schema.field("review_id"), pc.add(reviews["review_id"], 10**6))
+    pq.write_table(pa.concat_tables([reviews, more]), tmp_path / "reviews.parquet")
+    partition = tmp_path / "scores" / "run_date=2026-11-23"
+    change(min((partition / folder).glob("*.parquet")))
+    before = sorted((tmp_path / "scores").rglob("*"))
+    code, reports, sentence = score("--only-new")
+    assert (code, reports) == (4, [])
+    assert f"{partition.name} is published, but cannot be read" in sentence
+    assert sorted((tmp_path / "scores").rglob("*")) == before
+
+
+def test_a_disk_that_fills_up_while_spark_writes_is_told_in_a_sentence(
+    score: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise PySparkException("Job aborted: Lost task 0.0: java.io.IOException: No space left on device")
+
+    monkeypatch.setattr(Staging, "_append", full)
+    code, _, sentence = score()
+    assert code == 1
+    assert sentence.startswith(
+        f"sentiment score: failed: {tmp_path}/scores: cannot be written (No space left on device); check permissions"
+    )
+    assert not list((tmp_path / "scores").iterdir())
 
 
 def test_a_vanished_file_is_found(score: Any, damage: Any, tmp_path: Path) -> None:

@@ -190,6 +190,9 @@ def test_rows_on_which_the_engine_failed_are_scored_again(verb: Verb, tmp_path: 
     code, (report,), sentence = verb("score", *NIGHT)
     assert (code, report["counts"]["rows"]) == (0, 1), sentence
     assert [row["score_status"] for row in table(tmp_path)] == ["ok", "ok"]
+    runs = {row["run_id"] for row in table(tmp_path)}
+    assert len(runs) == 2, "each run has its own name, and its report stays"
+    assert {path.stem for path in (tmp_path / "scores" / "_runs").glob("*.json")} == runs
 
 
 def test_a_row_that_failed_and_was_scored_later_in_another_partition_is_scored_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,37 @@ from pyspark.sql import SparkSession
 
 from jobs import status_file
 from jobs.status_file import StatusFile
+from sentiment_core.errors import UsageError
 
 
-def test_a_uri_is_written_through_hadoop(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "folder" / "status.json"
+@pytest.fixture
+def target(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of this machine that Hadoop writes."""
+    path = tmp_path / "folder" / "status.json"
     written = status_file._write_with_hadoop
-    monkeypatch.setattr(status_file, "_write_with_hadoop", lambda _, content: written(target.as_uri(), content))
+    monkeypatch.setattr(status_file, "_write_with_hadoop", lambda _, content: written(path.as_uri(), content))
+    return path
+
+
+def test_a_uri_is_written_through_hadoop(target: Path) -> None:
     status = StatusFile("hdfs://cluster/status.json", verb="score")
-    assert not target.exists()
+    assert json.loads(target.read_text())["status"] == "running"
     status.end(4, "rows were lost", result=None)
     verdict = json.loads(target.read_text())
     assert (verdict["status"], verdict["exit_code"], verdict["sentence"]) == ("failed", 4, "rows were lost")
 
 
-def test_a_place_that_cannot_be_written_does_not_change_the_verdict(
-    spark: SparkSession, caplog: pytest.LogCaptureFixture
+def test_a_place_that_cannot_be_written_is_refused_before_the_command_starts(spark: SparkSession) -> None:
+    with pytest.raises(UsageError, match="--status-file nowhere://.* cannot be written") as refused:
+        StatusFile("nowhere://user:canary@host/status.json", verb="score")
+    assert "canary" not in str(refused.value)
+
+
+def test_a_place_that_cannot_be_written_any_more_does_not_change_the_verdict(
+    target: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    StatusFile("nowhere://user:canary@host/status.json", verb="score").end(0, "done", result=None)
+    status = StatusFile("hdfs://cluster/status.json", verb="score")
+    shutil.rmtree(target.parent)
+    target.parent.write_text("")
+    status.end(0, "done", result=None)
     assert "the status file" in caplog.text
