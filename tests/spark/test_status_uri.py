@@ -32,7 +32,7 @@ def test_a_uri_is_written_through_hadoop(target: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_command_starts(spark: SparkSession) -> None:
-    with pytest.raises(UsageError, match="--status-file nowhere://.* cannot be written") as refused:
+    with pytest.raises(UsageError, match=r"--status-file nowhere://.* cannot be written") as refused:
         StatusFile("nowhere://user:canary@host/status.json", verb="score")
     assert "canary" not in str(refused.value)
 
