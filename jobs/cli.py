@@ -75,6 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = options.parse_args(given[1:])
         configure_log(verb, log_format=chosen.log_format)
         sentence = job.run(chosen, results.emit)
+        if results.unwritten is not None and "output" not in chosen:
+            raise errors.EnvironmentFault(
+                f"the result cannot be written ({results.unwritten}); make room and run again"
+            )
         code = 0
     except KeyboardInterrupt:
         sentence, code = "interrupted; what was published or saved before stays, run again", 1
@@ -146,15 +150,20 @@ class _Results:
 
     def __init__(self) -> None:
         self.last: dict[str, Any] | None = None
+        self.unwritten: str | None = None
 
     def emit(self, value: dict[str, Any]) -> None:
-        """Write an object."""
+        """Write an object; if it cannot be written, what the job did still holds."""
         self.last = value
+        is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         try:
-            print(json.dumps(redact_values(value), ensure_ascii=False, default=str), flush=True)
-        except BrokenPipeError:
-            # Nobody reads the result; what the job did still holds.
+            print(json.dumps(redact_values(value), ensure_ascii=not is_unicode, default=str), flush=True)
+        except OSError as error:
+            # Or the rest of the line would be tried again when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # nobody reads the result
+                self.unwritten = error.strerror
+                logging.getLogger(__name__).warning("standard output cannot be written: %s", error.strerror)
 
 
 def _too_late(_signal: int, _frame: object) -> None:

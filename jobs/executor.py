@@ -141,7 +141,8 @@ class GroupScorer:
         failures = [Counter[str]() for _ in self.models]
         for batch in batches:
             started = time.perf_counter()
-            scores = score_by_each(scorers, batch[TEXT], mark_failed=True, drivers=self.drivers)
+            left = self.most_failed - max(counted.total() for counted in failures)
+            scores = score_by_each(scorers, batch[TEXT], most_failed=left, drivers=self.drivers)
             for counted, of_model in zip(failures, scores):
                 counted.update(of_model.failures())
                 if counted.total() > self.most_failed:

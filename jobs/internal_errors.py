@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
 from sentiment_core.errors import SentimentError
 
 __all__ = ["describe_unexpected", "withholding_content"]
 
 _PACKAGES = ("jobs", "sentiment_core")
-# Spark names its errors.
-_CONDITION = re.compile(r"\[([A-Z][A-Z0-9_.]+)\]")
+# Spark names its errors, at the start of their messages; what stands in brackets elsewhere may be a text's own.
+_CONDITION = re.compile(r"(?:\A|Exception: )\[([A-Z][A-Z0-9_.]+)\] ")
 
 
 def describe_unexpected(error: Exception) -> str:
@@ -32,7 +35,7 @@ def describe_unexpected(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if set(_PACKAGES) & set(Path(frame.filename).parts)]
     frame = (ours or frames)[-1]
-    condition = _CONDITION.search(str(error))
+    condition = _CONDITION.search(str(error)) if isinstance(error, PySparkException | Py4JJavaError) else None
     named = f" {condition[1]}" if condition else ""
     return (
         f"internal error: {type(error).__name__}{named} in line {frame.lineno} of {Path(frame.filename).name}; its "

@@ -11,23 +11,27 @@ from typing import Any
 __all__ = ["SPARK_REDACTION", "redact", "redact_values"]
 
 # Names of settings and of a URI's parameters that hold a secret: those that Spark knows, and some that it misses.
-_NAMES = r"secret|passw(?:or)?d|token|credential|(?:access|account|api)[._-]?key|signature|\bsig\b"
+_NAMES = r"secret|passw(?:or)?d|pwd|token|credential|(?:access|account|api)[._-]?key|signature|\bsig\b"
 # Up to the last @ of the word, since a password may hold one. Of a port whose path has an @, too much is hidden.
 _PASSWORD = r"[^\s'\"]+(?=@)"
 
 # Spark replaces what these match: names or values of its settings, and parts of its plans.
 SPARK_REDACTION = {
-    "spark.redaction.regex": rf"(?i){_NAMES}|://[^/\s:@]{{0,200}}:{_PASSWORD}",
-    "spark.sql.redaction.string.regex": rf"(?<=://[^/\s:@]{{0,200}}:){_PASSWORD}",
+    "spark.redaction.regex": rf"(?i){_NAMES}|://[^/\s:]{{0,200}}:{_PASSWORD}",
+    "spark.sql.redaction.string.regex": rf"(?<=://[^/\s:]{{0,200}}:){_PASSWORD}",
 }
 
-_USER_AND_PASSWORD = re.compile(rf"(://[^/\s:@]*:){_PASSWORD}")
+_USER_AND_PASSWORD = re.compile(rf"(://[^/\s:]*:){_PASSWORD}")
 _PARAMETER = re.compile(rf"([?&;](?=[^=&\s]*(?:{_NAMES}))[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE)
+# As an option of a command; its name ends as a secret's does, `max_tokens=500` is none.
+_SETTING = re.compile(rf"((?<!\S)\S*?(?:{_NAMES}|secret[._-]?key)=)[^&\s'\"]+", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """The text with ``***`` for each password in a URI, and for each value of a parameter with a secret's name."""
-    return _PARAMETER.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1***", text))
+    """The text with ``***`` for each password in a URI, and for each value of a parameter or setting that is secret."""
+    for pattern in (_USER_AND_PASSWORD, _PARAMETER, _SETTING):
+        text = pattern.sub(r"\1***", text)
+    return text
 
 
 def redact_values(value: Any) -> Any:

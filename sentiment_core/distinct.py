@@ -5,6 +5,7 @@ Axes: N texts, M distinct ones.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,10 @@ class DistinctTexts:
 
 
 def distinct_texts(
-    texts: pa.Array | pa.ChunkedArray | Sequence[str | None], *, encode: Callable[[pa.LargeStringArray], EncodedTexts]
+    texts: pa.Array | pa.ChunkedArray | Sequence[str | None],
+    *,
+    encode: Callable[[pa.LargeStringArray], EncodedTexts],
+    most_failed: int = sys.maxsize,
 ) -> DistinctTexts:
     """Encode texts, equal ones, which short reviews often are, once: a score does not depend on the neighbours.
 
@@ -50,6 +54,8 @@ def distinct_texts(
         Any content, nulls included.
     encode : callable
         The text pipeline.
+    most_failed : int
+        Texts on which it may fail.
     """
     if not isinstance(texts, pa.Array | pa.ChunkedArray):
         try:
@@ -58,6 +64,6 @@ def distinct_texts(
             texts = [text if text is None else text.encode(errors="surrogatepass") for text in texts]
             texts = pa.array(texts, pa.large_binary())
     coded = valid_utf8(texts).dictionary_encode(null_encoding="encode")
-    encoding = Halving("the text pipeline", probe=lambda: encode(HARMLESS_TEXT))
+    encoding = Halving("the text pipeline", probe=lambda: encode(HARMLESS_TEXT), most_failed=most_failed)
     encoded = surviving_ids(coded.dictionary, encode=encode, halving=encoding)
     return DistinctTexts(texts=coded.dictionary, rows=coded.indices.to_numpy(), encoded=encoded, encoding=encoding)

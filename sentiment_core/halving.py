@@ -7,13 +7,15 @@ fault.
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sentiment_core.errors import EnvironmentFault, SentimentError
+from sentiment_core.errors import AuditError, EnvironmentFault, SentimentError
 
 __all__ = ["FAILURES", "Halving", "RowFailure", "Rows", "reason_of"]
 
@@ -43,6 +45,8 @@ class Halving:
         Names the computation, for the error.
     probe : callable
         The computation on a row that is known to be harmless.
+    most_failed : int
+        Rows that may fail: to find each costs many computations, and where the process dies, as many starts.
 
     Attributes
     ----------
@@ -54,9 +58,10 @@ class Halving:
         Every reason for which a computation failed, of however many rows.
     """
 
-    def __init__(self, what: str, *, probe: Callable[[], object]) -> None:
+    def __init__(self, what: str, *, probe: Callable[[], object], most_failed: int = sys.maxsize) -> None:
         self._what = what
         self._probe = probe
+        self._most_failed = most_failed
         self._probed = False
         self.failed: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
@@ -69,6 +74,8 @@ class Halving:
         ------
         EnvironmentFault
             If the computation fails on harmless rows as well.
+        AuditError
+            If more rows fail than may.
         """
         error = self.attempt(compute, rows)
         if not isinstance(error, Exception):
@@ -94,6 +101,12 @@ class Halving:
                     "`sentiment doctor`"
                 ) from fault
         self.failed[int(rows[0])] = reason
+        if len(self.failed) > self._most_failed:
+            reasons = dict(Counter(self.failed.values()))
+            raise AuditError(
+                f"more than {self._most_failed:,} texts failed {reasons}, which is more than --max-failed-ratio allows; "
+                "nothing was published"
+            )
         self.errors[int(rows[0])] = again
 
     def attempt(self, compute: Callable[[Rows], Result], rows: Rows) -> Result | Exception:

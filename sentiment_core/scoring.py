@@ -5,6 +5,7 @@ Axes: N texts, T tokens (time) of a batch.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -111,14 +112,18 @@ class Scorer:
         """
         return self.score_distinct(self.distinct(texts), mark_failed=mark_failed, drivers=drivers)
 
-    def distinct(self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None]) -> DistinctTexts:
+    def distinct(
+        self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None], *, most_failed: int = sys.maxsize
+    ) -> DistinctTexts:
         """Encode texts, equal ones once, for every scorer with the same text pipeline."""
-        return distinct_texts(texts, encode=self._encode)
+        return distinct_texts(texts, encode=self._encode, most_failed=most_failed)
 
-    def score_distinct(self, distinct: DistinctTexts, *, mark_failed: bool = False, drivers: int = 0) -> Scores:
-        """Scores of all texts of which these are the distinct ones; see `score_texts`."""
+    def score_distinct(
+        self, distinct: DistinctTexts, *, mark_failed: bool = False, most_failed: int = sys.maxsize, drivers: int = 0
+    ) -> Scores:
+        """Scores of all texts of which these are the distinct ones; see `score_texts` and `score_by_each`."""
         encoded, encoding = distinct.encoded, distinct.encoding
-        scoring = self._halving()
+        scoring = self._halving(most_failed)
         if drivers:
             logits, contributions = self._contributions(encoded, scoring)
         else:
@@ -210,8 +215,9 @@ class Scorer:
             failure=failure,
         )
 
-    def _halving(self) -> Halving:
-        return Halving(f"the engine {self.engine.name}", probe=lambda: self.engine.logits(*HARMLESS_IDS))
+    def _halving(self, most_failed: int = sys.maxsize) -> Halving:
+        what, probe = f"the engine {self.engine.name}", lambda: self.engine.logits(*HARMLESS_IDS)
+        return Halving(what, probe=probe, most_failed=most_failed)
 
     def _logits(self, encoded: EncodedTexts, halving: Halving) -> npt.NDArray[np.float32]:
         logits = np.full(len(encoded), np.nan, np.float32)
@@ -255,25 +261,35 @@ class Scorer:
 
 
 def score_by_each(
-    scorers: Sequence[Scorer], texts: pa.Array | pa.ChunkedArray, *, mark_failed: bool = False, drivers: int = 0
+    scorers: Sequence[Scorer], texts: pa.Array | pa.ChunkedArray, *, most_failed: int = sys.maxsize, drivers: int = 0
 ) -> list[Scores]:
     """Scores of the same texts by several scorers, read once for all with the text pipeline of the first.
+
+    A text on which the engine fails gets a ``failure``, as with ``mark_failed``.
 
     Parameters
     ----------
     scorers : sequence of Scorer
     texts : Arrow array of string, shape (N,)
-    mark_failed : bool
-        See `Scorer.score_texts`.
+    most_failed : int
+        Texts that may fail, be it in the text pipeline or in a model.
     drivers : int
         Words, and pairs, that the first scorer names.
+
+    Raises
+    ------
+    AuditError
+        If more texts fail.
+    EnvironmentFault
+        If an engine fails on every text.
     """
     first = scorers[0]
-    distinct = first.distinct(texts)
-    scores = [first.score_distinct(distinct, mark_failed=mark_failed, drivers=drivers)]
+    distinct = first.distinct(texts, most_failed=most_failed)
+    scores = [first.score_distinct(distinct, mark_failed=True, most_failed=most_failed, drivers=drivers)]
     for scorer in scorers[1:]:
-        own = distinct if scorer.model.text == first.model.text else scorer.distinct(texts)
-        scores.append(scorer.score_distinct(own, mark_failed=mark_failed))
+        same_text = scorer.model.text == first.model.text
+        own = distinct if same_text else scorer.distinct(texts, most_failed=most_failed)
+        scores.append(scorer.score_distinct(own, mark_failed=True, most_failed=most_failed))
     return scores
 
 

@@ -15,9 +15,9 @@ import pytest
 from models import random_texts, tiny_model
 
 from sentiment_core.engines.isolated import IsolatedEngine
-from sentiment_core.errors import EnvironmentFault, UsageError
+from sentiment_core.errors import AuditError, EnvironmentFault, UsageError
 from sentiment_core.halving import FAILURES
-from sentiment_core.scoring import Scorer, Scores
+from sentiment_core.scoring import Scorer, Scores, score_by_each
 
 INJECTION = Path(__file__).parents[1] / "faults" / "injection"
 MODEL = tiny_model(11)
@@ -107,6 +107,34 @@ def test_texts_on_which_the_child_dies_are_marked_and_the_others_scored(
     injected(**rule)
     scorer = Scorer(MODEL, **OPTIONS, isolated=True)
     assert_only_bad_ones_failed(scorer.score_texts(texts, mark_failed=True), healthy, reason=reason, bad=(0,))
+
+
+def test_more_texts_on_which_the_child_dies_than_may_fail_are_not_looked_for(
+    injected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a new process, so that thousands would take hours."""
+    injected(do=["segfault"])
+    scorer = Scorer(MODEL, **OPTIONS, isolated=True)
+    start, starts = IsolatedEngine._start, []
+    monkeypatch.setattr(IsolatedEngine, "_start", lambda engine: [starts.append(engine), start(engine)][1])
+    texts = [f"the {POISON} film {number}" for number in range(64)]
+    with pytest.raises(
+        AuditError, match=r"more than 0 texts failed {'crash': 1}, which is more than --max-failed-ratio"
+    ):
+        score_by_each([scorer], texts, most_failed=0)
+    assert len(starts) < 12
+
+
+@pytest.mark.parametrize("most_failed", [0, 2, 3, 4])
+def test_no_more_texts_may_fail_than_the_caller_says(injected: Any, healthy: Scores, most_failed: int) -> None:
+    injected(do=["raise", "error"], **{"in": "encode"})
+    scorer = Scorer(MODEL, **OPTIONS, isolated=True)
+    if most_failed < len(BAD):
+        with pytest.raises(AuditError, match=f"more than {most_failed} texts failed"):
+            score_by_each([scorer], TEXTS, most_failed=most_failed)
+    else:
+        (scores,) = score_by_each([scorer], TEXTS, most_failed=most_failed)
+        assert_only_bad_ones_failed(scores, healthy, reason="error")
 
 
 def test_a_text_on_which_the_child_hangs_is_marked(injected: Any) -> None:

@@ -20,6 +20,16 @@ SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"], ex
         ("https://h/p?X-Amz-Signature=1f&accessToken=t", "https://h/p?X-Amz-Signature=***&accessToken=***"),
         ("jdbc:h2:mem;user=a;Password=b", "jdbc:h2:mem;user=a;Password=***"),
         ("s3a://AKIA:123/abc+def@bucket/reviews", "s3a://AKIA:***@bucket/reviews"),
+        ("sftp://me@corp.com:pass@host/in", "sftp://me@corp.com:***@host/in"),
+        ("jdbc:x://h/db?user=a&pwd=b;x=1", "jdbc:x://h/db?user=a&pwd=***"),
+        (
+            "unrecognized arguments: --conf spark.hadoop.fs.s3a.secret.key=SECRET -v",
+            "unrecognized arguments: --conf spark.hadoop.fs.s3a.secret.key=*** -v",
+        ),
+        (
+            "--conf=spark.my.password=a spark.hadoop.fs.azure.account.key=b",
+            "--conf=spark.my.password=*** spark.hadoop.fs.azure.account.key=***",
+        ),
         # What might be a port is hidden where it might be a password.
         ("hdfs://name-node:8020/data/a@b.parquet", "hdfs://name-node:***@b.parquet"),
     ],
@@ -36,6 +46,7 @@ def test_secrets_in_uris_are_not_shown(text: str, shown: str) -> None:
         "spark://127.0.0.1:7077",
         "reviews.parquet: no such path; check --input",
         "12:30 a@b.example, C:\\data, x?y=1",
+        "--max-tokens=500 n_tokens=3 spark.sql.shuffle.partitions=2",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

@@ -28,8 +28,8 @@ from sentiment_core.text import EncodedTexts
 __all__ = ["IsolatedEngine"]
 
 _START_SECONDS = 300
-# A batch takes a second at most. Found by halving, a text that hangs costs about ten times this, which is well below
-# the time after which Spark ends a silent worker (`jobs.session`).
+# A batch takes a second at most. Found by halving, a text that hangs costs about ten times this, so that two of an
+# Arrow batch are found before Spark ends a silent worker (`jobs.session`).
 _CALL_SECONDS = 30
 
 

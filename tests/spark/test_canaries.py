@@ -24,7 +24,7 @@ import sys
 if "pyspark.daemon" in sys.orig_argv or "pyspark.worker" in sys.orig_argv:
     import jobs.executor
     def append(batch, columns):
-        raise ValueError(f"cannot use {batch['text'][0]}")
+        raise ValueError(f"[{batch['text'][0].as_py().upper()}] cannot be used: {batch['text'][0]}")
     jobs.executor._append = append
 """
 
@@ -78,8 +78,8 @@ def places_of(folder: Path, table: Path, *canaries: str) -> Iterator[str]:
             columns = ds.dataset(path).to_table().combine_chunks().to_batches()
             content += "".join(str(batch.to_pydict()) for batch in columns).encode()
         for canary in canaries:
-            if canary.encode() in content:
-                line = next(line for line in content.splitlines() if canary.encode() in line)
+            if canary.encode() in content.lower():
+                line = next(line for line in content.splitlines() if canary.encode() in line.lower())
                 yield f"{path}: {line[:300]!r}"
 
 
