@@ -104,8 +104,8 @@ class Halving:
         if len(self.failed) > self._most_failed:
             reasons = dict(Counter(self.failed.values()))
             raise AuditError(
-                f"more than {self._most_failed:,} texts failed {reasons}, which is more than --max-failed-ratio allows; "
-                "nothing was published"
+                f"more than {self._most_failed:,} texts failed {reasons}, more than --max-failed-ratio allows; nothing "
+                "was published"
             )
         self.errors[int(rows[0])] = again
 
