@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,14 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.command import benchmark_parser, parse, run
 from benchmarks.figures import Spread, markdown_table
 from benchmarks.report import machine
 from benchmarks.reviews import prepare_reviews
-from sentiment_core.artifact import Model, bundled_model_path, load_model
+from sentiment_core.artifact import Model, load_model
 from sentiment_core.batching import token_batches
 from sentiment_core.engines.onnx_graph import onnx_graph
-from sentiment_core.errors import EnvironmentFault, SentimentError
+from sentiment_core.errors import AuditError, EnvironmentFault
 from sentiment_core.scoring import Scorer
 from tests.reference import reference_probability
 
@@ -47,29 +47,27 @@ _PEER_BATCH_SIZE = 64
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="directory of the reviews; default: generated ones")
-    parser.add_argument("--model", type=Path, default=bundled_model_path())
-    parser.add_argument("--reviews", type=int, default=50_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
-    parser.add_argument("--quick", action="store_true", help="500 reviews, one round: to try the command")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.reviews, options.rounds = min(options.reviews, 500), 1
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        card = _card()
-        results = {"card": card, "machine": machine(), **_measure(options)}
-    except SentimentError as error:
-        print(f"benchmark: failed: {error}", file=sys.stderr)
-        return error.exit_code
+    options = parse(benchmark_parser(__doc__, reviews=50_000, quick_reviews=500), arguments)
+    return run(lambda: report(options))
+
+
+def report(options: argparse.Namespace) -> None:
+    """Measure, save ``gpu.json`` and print the tables.
+
+    Raises
+    ------
+    EnvironmentFault
+        If there is no GPU.
+    AuditError
+        If an engine differs from the oracle.
+    """
+    card = _card()
+    results = {"card": card, "machine": machine(), **_measure(options)}
     (options.directory / "gpu.json").write_text(json.dumps(results, indent=2) + "\n")
     print(tables(results))
     disagreeing = [name for name, engine in results["engines"].items() if not engine["agrees"]]
     if disagreeing:
-        print(f"benchmark: failed: {', '.join(disagreeing)} differ from the oracle by too much", file=sys.stderr)
-    return 1 if disagreeing else 0
+        raise AuditError(f"{', '.join(disagreeing)} differ from the oracle by too much")
 
 
 def measure_engine(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import statistics
 import sys
 from collections.abc import Sequence
@@ -21,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import COLD_JOB
+from benchmarks.command import benchmark_parser, parse, run
 from benchmarks.figures import markdown_table
 from benchmarks.report import machine
 from benchmarks.reviews import prepare_reviews
 from benchmarks.runs import Runs
 from benchmarks.scale_model import ScaleModel
 from jobs.sample_reviews import generate_reviews
-from sentiment_core.artifact import Architecture, Model, bundled_model_path, save_model
+from sentiment_core.artifact import Architecture, Model, save_model
 from sentiment_core.engines.selection import choose_engine
-from sentiment_core.errors import SentimentError
 from sentiment_core.mxnet_setup import available_cores
 from sentiment_core.text import TextPipeline, TextSettings, build_vocabulary
 
@@ -44,27 +43,13 @@ _MANY_GROUPS, _QUICK_MANY_GROUPS = 2_000, 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="directory of the reviews; default: generated ones")
-    parser.add_argument("--model", type=Path, default=bundled_model_path())
-    parser.add_argument("--reviews", type=int, default=5_000, help="on which the model's own speed is measured")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = benchmark_parser(__doc__, reviews=5_000, quick_reviews=300)
     parser.add_argument("--cores", type=int, default=available_cores())
     parser.add_argument("--executors", type=int, default=16)
     parser.add_argument("--executor-cores", type=int, default=4)
     parser.add_argument("--hourly-price", type=float, default=0.20, help="of one executor")
-    parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
-    parser.add_argument("--quick", action="store_true", help="few rows, one round: to try the command")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.reviews, options.rounds = min(options.reviews, 300), 1
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        report(options)
-    except SentimentError as error:
-        print(f"benchmark: failed: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    options = parse(parser, arguments)
+    return run(lambda: report(options))
 
 
 def report(options: argparse.Namespace) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from benchmarks.command import benchmark_parser, parse, run
 from benchmarks.figures import Spread, markdown_table, paired_ratio
 from benchmarks.report import machine
 from benchmarks.reviews import prepare_reviews
@@ -34,8 +35,7 @@ from benchmarks.spark_runs import start_spark
 from jobs.executor import GroupScorer, SharedModel, WorkerStatistics, score_group
 from jobs.grouping import group_count, score_table
 from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns
-from sentiment_core.artifact import bundled_model_path, load_model
-from sentiment_core.errors import SentimentError
+from sentiment_core.artifact import load_model
 from sentiment_core.mxnet_setup import available_cores
 
 __all__ = ["FORMS", "PARTS", "StubScorer", "main", "measure_forms"]
@@ -62,29 +62,20 @@ class StubScorer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="directory of the reviews; default: generated ones")
-    parser.add_argument("--model", type=Path, default=bundled_model_path())
-    parser.add_argument("--reviews", type=int, default=20_000)
+    parser = benchmark_parser(__doc__, reviews=20_000, quick_reviews=200)
     parser.add_argument("--groups", type=int, help="default: as the job, one for 8,000 reviews, equally many a core")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=available_cores())
-    parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
-    parser.add_argument("--quick", action="store_true", help="200 reviews, one round: to try the command")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.reviews, options.rounds = min(options.reviews, 200), 1
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    options = parse(parser, arguments)
     logging.getLogger("py4j").setLevel(logging.WARNING)
-    try:
-        results = measure_forms(options)
-    except SentimentError as error:
-        print(f"benchmark: failed: {error}", file=sys.stderr)
-        return error.exit_code
+    return run(lambda: report(options))
+
+
+def report(options: argparse.Namespace) -> None:
+    """Measure, save ``spark_forms.json`` and print the tables."""
+    results = measure_forms(options)
     (options.directory / "spark_forms.json").write_text(json.dumps(results, indent=2) + "\n")
     print(tables(results))
     print(f"saved {options.directory / 'spark_forms.json'}")
-    return 0
 
 
 def measure_forms(options: argparse.Namespace) -> dict[str, Any]:

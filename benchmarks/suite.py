@@ -22,14 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.cases import CASES, CONTESTANTS, REFERENCE
+from benchmarks.command import benchmark_parser, parse, run
 from benchmarks.figures import Spread, paired_ratio, price_per_million
 from benchmarks.limits import operations_per_token
 from benchmarks.report import comparison_table, machine, plot, scaling_table
 from benchmarks.reviews import prepare_reviews, training_reviews
 from benchmarks.runs import Runs
-from sentiment_core.artifact import Model, bundled_model_path, load_model
+from sentiment_core.artifact import Model, load_model
 from sentiment_core.engines.selection import choose_engine
-from sentiment_core.errors import SentimentError
 from sentiment_core.mxnet_setup import available_cores
 
 __all__ = ["compare", "main", "scale_up"]
@@ -42,26 +42,12 @@ _REPEATED_ROWS = 10_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="directory of the reviews; default: generated ones")
-    parser.add_argument("--model", type=Path, default=bundled_model_path())
-    parser.add_argument("--reviews", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = benchmark_parser(__doc__, reviews=5_000, quick_reviews=300)
     parser.add_argument("--cores", type=int, default=available_cores())
     parser.add_argument("--hourly-price", type=float, default=0.10, help="of a machine of so many cores")
     parser.add_argument("--part", choices=("comparison", "scaling", "all"), default="all")
-    parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
-    parser.add_argument("--quick", action="store_true", help="300 reviews, one round: to try the command")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.reviews, options.rounds = min(options.reviews, 300), 1
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        report(options)
-    except SentimentError as error:
-        print(f"benchmark: failed: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    options = parse(parser, arguments)
+    return run(lambda: report(options))
 
 
 def report(options: argparse.Namespace) -> dict[str, Any]:
