@@ -31,7 +31,8 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from sentiment_core.errors import ModelError, UsageError, shown
+from sentiment_core.durable import make_parent, write_durably
+from sentiment_core.errors import EnvironmentFault, ModelError, UsageError, shown
 from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
 
 __all__ = [
@@ -262,9 +263,10 @@ def check_target(directory: Path | str) -> Path:
     Raises
     ------
     UsageError
-        If the path exists and is something else than a model directory.
+        If the path exists and is something else than a model directory, or nothing can be written there.
     """
     target = Path(directory).resolve()
+    make_parent(target)
     if target.exists():
         found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
         if found is None or (found and not {DIGESTS} <= found <= MAX_BYTES.keys()):
@@ -278,20 +280,25 @@ def save_model(model: Model, directory: Path | str) -> None:
     Raises
     ------
     UsageError
-        If the path exists and is something else than a model directory.
+        Of `check_target`.
+    EnvironmentFault
+        If it cannot be written.
     """
     target = check_target(directory)
-    target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.new")
     outgoing = target.with_name(f".{target.name}.old")
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    for name, content in model.files.items():
-        (staging / name).write_bytes(content)
-    shutil.rmtree(outgoing, ignore_errors=True)
-    if target.exists():
-        target.rename(outgoing)
-    staging.rename(target)
+    try:
+        staging.mkdir()
+        for name, content in model.files.items():
+            write_durably(staging / name, content)
+        shutil.rmtree(outgoing, ignore_errors=True)
+        if target.exists():
+            target.rename(outgoing)
+        staging.rename(target)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise EnvironmentFault(f"{directory} cannot be written ({error.strerror}); make room and run again") from error
     shutil.rmtree(outgoing, ignore_errors=True)
 
 

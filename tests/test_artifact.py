@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from models import tiny_model
 
+from sentiment_core import artifact
 from sentiment_core.artifact import (
     DIGESTS,
     MAX_BYTES,
@@ -26,10 +27,12 @@ from sentiment_core.artifact import (
     Decision,
     Model,
     bundled_model_path,
+    check_target,
     load_model,
     save_model,
 )
-from sentiment_core.errors import ModelError, UsageError
+from sentiment_core.durable import write_durably
+from sentiment_core.errors import EnvironmentFault, ModelError, UsageError
 from sentiment_core.text import TextSettings
 
 GOLDEN_SHA256 = "a786e633d45be7b1a8f377199549fe44e7cbeb4f640c95d4c749b3c801c67909"
@@ -577,19 +580,19 @@ def test_an_interrupted_save_leaves_the_old_model_whole(
     save_model(old, tmp_path / "model")
     written: list[Path] = []
 
-    def full_disk(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            written.append(path)
-            if len(written) > n_written:
-                file.write(content[: len(content) // 2])
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return file.write(content)
+    def full_disk(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) > n_written:
+            path.write_bytes(content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_durably(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr(artifact, "write_durably", full_disk)
+        with pytest.raises(EnvironmentFault, match=r"model cannot be written \(No space left on device\); make room"):
             save_model(new, tmp_path / "model")
     assert load_model(tmp_path / "model").sha256 == old.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
     save_model(new, tmp_path / "model")
     assert load_model(tmp_path / "model").sha256 == new.sha256
 
@@ -602,6 +605,26 @@ def test_what_an_interrupted_save_left_is_no_obstacle(tmp_path: Path) -> None:
     save_model(tiny_model(2), tmp_path / "model")
     assert load_model(tmp_path / "model").sha256 == tiny_model(2).sha256
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), fsync(file))[1])
+    monkeypatch.setattr(Path, "rename", lambda path, to: (calls.append("rename"), rename(path, to))[1])
+    model = tiny_model()
+    save_model(model, tmp_path / "model")
+    assert calls == ["fsync"] * len(model.files) + ["rename"]
+
+
+def test_a_place_that_cannot_be_made_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_target(tmp_path / "new" / "folder" / "model").parent.is_dir()
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(UsageError, match=r"file/model cannot be made \(.+\); name another place with --output"):
+        check_target(tmp_path / "file" / "model")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # nothing is forbidden to root
+    with pytest.raises(UsageError, match="cannot be written; name another place with --output"):
+        check_target(tmp_path / "model")
 
 
 def test_a_model_with_what_json_cannot_hold_is_not_saved(tmp_path: Path) -> None:
