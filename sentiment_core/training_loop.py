@@ -108,7 +108,11 @@ def run_loop(
     ------
     InputError
         If the loss is not finite, or the checkpoint cannot be read or is another run's.
+    UsageError
+        If there is a checkpoint, and the run is to start anew: hours of work would be lost.
     """
+    if checkpoint_path.exists() and not resume:
+        raise UsageError(f"{checkpoint_path}: holds an earlier run; go on with it by --resume, or remove the file")
     total_steps = steps_per_epoch * settings.epochs
     schedule = Schedule(peak=settings.learning_rate, total_steps=total_steps, warmup_fraction=settings.warmup_fraction)
     recipe = asdict(settings)
@@ -134,9 +138,10 @@ def run_loop(
         for batch in run.batches(epoch, position):
             loss, n_tokens = run.step(batch, step=step, learning_rate=schedule.rate(step))
             if not math.isfinite(loss):
+                kept = f"{checkpoint_path} is from before: remove it and " if checkpoint_path.exists() else ""
                 raise InputError(
-                    f"the loss is not finite at step {step:,} of {total_steps:,}; the checkpoint before it is kept: "
-                    "start again with a lower --learning-rate"
+                    f"the loss is not finite at step {step:,} of {total_steps:,}; {kept}start again with a lower "
+                    "--learning-rate"
                 )
             step += 1
             tokens += n_tokens

@@ -31,8 +31,12 @@ CORPUS, HELD_OUT = _TEXTS[:240], _TEXTS[240:]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Model]:
+    """Train in a directory of its own, anew unless told."""
+
     def run(*, corpus: pa.Array = CORPUS, held_out: pa.Array = HELD_OUT, **options: Any) -> Model:
         options = {"checkpoint_path": tmp_path / "checkpoint", "settings": SETTINGS} | options
+        if not options.get("resume"):
+            options["checkpoint_path"].unlink(missing_ok=True)
         middle = len(corpus) // 2
         return pretrain(lambda: [corpus[:middle], corpus[middle:]], held_out=lambda: [held_out], **options)
 

@@ -39,11 +39,13 @@ OTHERS = labelled_reviews(100, seed=2)
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
-    """Train in a directory of its own; without the plot, which takes as long as an epoch here."""
+    """Train in a directory of its own, anew unless told; without the plot, which takes as long as an epoch here."""
     monkeypatch.setattr(training, "reliability_plot", lambda *_, **__: "")
 
     def run(**options: Any) -> Model:
         options = {"validation": VALIDATION, "checkpoint_path": tmp_path / "checkpoint", "settings": SETTINGS} | options
+        if not options.get("resume"):
+            options["checkpoint_path"].unlink(missing_ok=True)
         return train(options.pop("data", DATA), **options)
 
     return run

@@ -101,10 +101,10 @@ def go(run: Walk, path: Path, *, settings: LoopSettings = SETTINGS, data: str = 
 
 @pytest.fixture
 def walk(tmp_path: Path) -> Callable[..., Walk]:
-    """Let a run go, in a directory of its own."""
+    """Let a run go; what another one is compared with goes elsewhere."""
 
-    def walk(run: Walk, **options: Any) -> Walk:
-        return go(run, tmp_path, **options)
+    def walk(run: Walk, *, elsewhere: bool = False, **options: Any) -> Walk:
+        return go(run, tmp_path / "elsewhere" if elsewhere else tmp_path, **options)
 
     return walk
 
@@ -244,7 +244,7 @@ def test_a_run_that_ended_early_has_ended_after_a_resumption_too(walk: Callable[
 
 
 def test_the_loss_goes_on_where_it_was(walk: Callable[..., Walk]) -> None:
-    whole = walk(Walk(4))
+    whole = walk(Walk(4), elsewhere=True)
     with pytest.raises(Killed):
         walk(Walk(4, dies_at=9))  # the third step of the second epoch
     assert walk(Walk(4), resume=True).history[1]["train_loss"] == whole.history[1]["train_loss"]
@@ -254,7 +254,7 @@ def test_the_loss_goes_on_where_it_was(walk: Callable[..., Walk]) -> None:
 def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
     walk: Callable[..., Walk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    whole = walk(Walk(4))
+    whole = walk(Walk(4), elsewhere=True)
     run = Walk(4)
     with monkeypatch.context() as patch:
         finish_epoch = run.finish_epoch
@@ -305,11 +305,19 @@ def test_a_checkpoint_of_other_data_is_refused(walk: Callable[..., Walk]) -> Non
     assert (run.trace, run.history) == ([], [])
 
 
-def test_a_run_that_starts_anew_pays_no_heed_to_a_checkpoint(walk: Callable[..., Walk]) -> None:
+def test_a_run_does_not_start_anew_over_a_checkpoint(walk: Callable[..., Walk], tmp_path: Path) -> None:
+    """It may hold hours of work, and --resume is easily forgotten."""
     whole = walk(Walk(2))
-    again = walk(Walk(2))
-    assert again.trace == whole.trace
-    assert_same(again, whole)
+    before = (tmp_path / "checkpoint").read_bytes()
+    run = Walk(2)
+    with pytest.raises(
+        UsageError, match=r"checkpoint: holds an earlier run; go on with it by --resume, or remove the file"
+    ):
+        walk(run)
+    assert (run.trace, run.n_saved) == ([], 0)
+    assert (tmp_path / "checkpoint").read_bytes() == before
+    (tmp_path / "checkpoint").unlink()
+    assert_same(walk(Walk(2)), whole)
 
 
 # Losses that are no numbers.
@@ -322,9 +330,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
     walk: Callable[..., Walk], tmp_path: Path, loss: float, step: int
 ) -> None:
     recipe = replace(SETTINGS, checkpoint_seconds=0.0)
-    whole = walk(Walk(4), settings=recipe)
+    whole = walk(Walk(4), settings=recipe, elsewhere=True)
     run = Walk(4, losses={step: loss})
-    with pytest.raises(InputError, match=rf"the loss is not finite at step {step} of 12; .* lower --learning-rate"):
+    with pytest.raises(InputError, match=rf"not finite at step {step} of 12; .*checkpoint is from before: .* lower"):
         walk(run, settings=recipe)
     assert run.trace == whole.trace[:step]
     checkpoint = load_checkpoint(tmp_path / "checkpoint")
@@ -336,7 +344,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(
 
 
 def test_a_first_loss_that_is_not_finite_leaves_no_checkpoint(walk: Callable[..., Walk], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the loss is not finite at step 0 of 12"):
+    with pytest.raises(InputError, match="the loss is not finite at step 0 of 12; start again with a lower"):
         walk(Walk(4, losses={0: math.nan}))
     assert list(tmp_path.iterdir()) == []
 
