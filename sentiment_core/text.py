@@ -395,7 +395,9 @@ def valid_utf8(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
         If the array holds neither strings nor bytes.
     """
     if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
+        # Before they are one array: offsets of 32 bits end at 2 GiB.
+        wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(texts.type, texts.type)
+        texts = texts.cast(wide).combine_chunks()
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
     kind = texts.type
@@ -419,7 +421,6 @@ def valid_utf8(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
 
 def _repaired(raw: pa.LargeBinaryArray) -> pa.LargeStringArray:
     """Decode bytes that are not all UTF-8, with U+FFFD for what is not; NUL, which they lack, separates them."""
-    whole = pa.ListArray.from_arrays([0, len(raw)], raw.cast(pa.binary()).fill_null(b""))
-    joined = pc.binary_join(whole, b"\0")[0].as_py()
+    joined = b"\0".join(raw.fill_null(b"").to_pylist())
     decoded = pa.array(joined.decode("utf-8", errors="replace").split("\0"), pa.large_string())
     return pc.if_else(raw.is_valid(), decoded, None)

@@ -21,6 +21,7 @@ from sentiment_core.text import (
     build_vocabulary,
     encode,
     tokenize,
+    valid_utf8,
 )
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *WORDS))
@@ -205,6 +206,14 @@ def test_every_arrow_string_type_gives_the_same_ids_sliced_or_not(held: pa.Array
         part = held.slice(start, stop - start)
         assert tokenize(part, settings=TextSettings()) == expected[start:stop]
         assert same(PIPELINE.encode(part), PIPELINE.encode(pa.array(HELD[start:stop], pa.string())))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary()])
+def test_chunks_become_one_array_of_a_kind_that_does_not_end_at_2_gib(kind: pa.DataType) -> None:
+    last = b"b\xffd" if "binary" in str(kind) else "bad"
+    chunks = pa.chunked_array([pa.array(["good", None], kind), pa.array([last], kind)])
+    expected = ["good", None, "b\ufffdd" if isinstance(last, bytes) else last]
+    assert valid_utf8(chunks) == pa.array(expected, pa.large_string())
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 3])
