@@ -7,16 +7,19 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.dataset as ds
+import pyarrow.json
 
 from sentiment_core.errors import InputError
-from sentiment_core.holdout import held_out_mask
+from sentiment_core.holdout import Split, held_out_mask
 from sentiment_core.labelled import Labelled
 from sentiment_core.text import valid_utf8
 
@@ -37,7 +40,14 @@ __all__ = [
 
 _LOGGER = logging.getLogger(__name__)
 
-_SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
+# Of the first block the types of the columns are guessed, and no record may be longer than one.
+_BLOCK_BYTES = 16 << 20
+_CSV = ds.CsvFileFormat(
+    parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+    read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES),
+)
+_JSON = ds.JsonFileFormat(read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES))
+_FORMATS = {".csv": ("csv", _CSV)} | dict.fromkeys((".json", ".jsonl", ".ndjson"), ("json", _JSON))
 _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
@@ -54,15 +64,15 @@ class LabelledReviews:
     reviews : Labelled, N reviews
     held_out : array of bool, shape (N,)
         Which ones training does not see.
-    held_out_by : str
-        Name of the column that decided.
+    split : Split
+        What decided on them.
     n_unlabelled : int
         Reviews of the input that have no label.
     """
 
     reviews: Labelled
     held_out: npt.NDArray[np.bool_]
-    held_out_by: str
+    split: Split
     n_unlabelled: int
 
     def parts(self) -> tuple[Labelled, Labelled]:
@@ -121,25 +131,28 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
     else:
         raise InputError(f"labels must be numbers or booleans, not {kind}; name another --label-column")
     labelled = pc.fill_null(pc.is_finite(labels), False)
-    table, labels = table.filter(labelled), labels.filter(labelled)
-    n_unlabelled = len(labelled) - len(table)
+    n_unlabelled = len(labels) - pc.sum(labelled, min_count=0).as_py()
     if n_unlabelled:
+        table, labels = table.filter(labelled), labels.filter(labelled)
         _LOGGER.info("%s reviews have no label and are left out", f"{n_unlabelled:,}")
     grades = labels.to_numpy()
+    part = partial(
+        held_out_rows,
+        text_column=options.text_column,
+        product_column=product_column,
+        fraction=options.validation_fraction,
+    )
+    # In batches: the keys may be the texts, which need not be held a second time.
+    held_out = [part(batch) for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH)]
     return LabelledReviews(
         reviews=Labelled(
-            texts=table[options.text_column].combine_chunks(),
+            texts=valid_utf8(table[options.text_column]),
             positive=grades > options.positive_above,
             grades=grades,
             groups={name: table[name].combine_chunks() for name in group_columns},
         ),
-        held_out=held_out_rows(
-            table,
-            text_column=options.text_column,
-            product_column=product_column,
-            fraction=options.validation_fraction,
-        ),
-        held_out_by=product_column or options.text_column,
+        held_out=np.concatenate([np.empty(0, np.bool_), *held_out]),
+        split=Split(column=product_column or options.text_column, fraction=options.validation_fraction),
         n_unlabelled=n_unlabelled,
     )
 
@@ -182,18 +195,20 @@ def read_teacher_labels(source: str | Path) -> Labelled:
             f"{source}: {TEACHER_COLUMN} is {probabilities[wrong][0]} in {wrong.sum():,} rows, not from 0 to 1; "
             "write the table with `sentiment label`"
         )
-    return Labelled(texts=table["text"].combine_chunks(), positive=probabilities)
+    return Labelled(texts=valid_utf8(table["text"]), positive=probabilities)
 
 
 def holdout_column(source: str | Path, *, product_column: str) -> str | None:
     """The product column if the table has enough products to hold some of them out, else None: hold out by text."""
     if product_column not in _open(source, []).schema.names:
         return None
-    n_products = pc.count_distinct(read_table(source, [product_column])[product_column]).as_py()
-    if n_products >= _FEWEST_PRODUCTS:
-        return product_column
+    products: set[str] = set()
+    for batch in read_batches(source, [product_column]):
+        products.update(_keys(batch[product_column]).unique().drop_null().to_pylist())
+        if len(products) >= _FEWEST_PRODUCTS:
+            return product_column
     _LOGGER.info(
-        "%s has %d products, fewer than %d: reviews are held out one by one", source, n_products, _FEWEST_PRODUCTS
+        "%s has %d products, fewer than %d: reviews are held out one by one", source, len(products), _FEWEST_PRODUCTS
     )
     return None
 
@@ -212,12 +227,12 @@ def holdout_columns(sources: Sequence[str], *, text_column: str, product_column:
 
 
 def held_out_rows(
-    batch: pa.Table | pa.RecordBatch, *, text_column: str, product_column: str | None, fraction: float
+    batch: pa.RecordBatch, *, text_column: str, product_column: str | None, fraction: float
 ) -> npt.NDArray[np.bool_]:
     """Which rows are held out: by product if a column is named, else by text."""
-    keys = _keys(batch[text_column])
-    if product_column is not None:
-        keys = pc.coalesce(_keys(batch[product_column]), keys)
+    keys = _keys(batch[product_column or text_column])
+    if keys.null_count and product_column is not None:
+        keys = pc.coalesce(keys, _keys(batch[text_column]))
     return held_out_mask(keys, fraction=fraction)
 
 
@@ -244,9 +259,9 @@ def _open(source: str | Path, columns: list[str]) -> ds.Dataset:
     path = Path(source)
     if not path.exists():
         raise InputError(f"{source}: no such file or directory; check --input")
-    kind = _SUFFIXES.get(path.suffix, "parquet")
+    kind, file_format = _FORMATS.get(path.suffix, ("parquet", ds.ParquetFileFormat()))
     try:
-        dataset = ds.dataset(path, format=kind, partitioning="hive" if path.is_dir() else None)
+        dataset = ds.dataset(path, format=file_format, partitioning="hive" if path.is_dir() else None)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{source}: is no readable {kind} ({type(error).__name__}); check the file") from error
     if not dataset.schema.names:
@@ -263,4 +278,7 @@ def _refusing_damaged(source: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{source}: cannot be read ({type(error).__name__}); a file is damaged: replace it") from error
+        raise InputError(
+            f"{source}: cannot be read ({type(error).__name__}); a file is damaged, or a column changes its type: "
+            "replace it, or write it as Parquet"
+        ) from error

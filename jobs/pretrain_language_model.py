@@ -13,6 +13,7 @@ from jobs.labelled_reviews import holdout_columns, read_texts
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from sentiment_core.artifact import check_target, save_model
 from sentiment_core.gluonnlp_import import import_gluonnlp
+from sentiment_core.holdout import Split
 from sentiment_core.language_model import PretrainSettings, pretrain
 
 __all__ = ["add_arguments", "run"]
@@ -21,7 +22,12 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``pretrain`` verb."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", nargs="+", metavar="PATH", help="review tables")
+    source.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="review tables, the labelled one first: `train` measures on its held-out reviews",
+    )
     source.add_argument(
         "--from-gluonnlp", nargs=2, type=Path, metavar=("PARAMS", "VOCABULARY"), help="import instead of training"
     )
@@ -46,9 +52,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         emit({"model": str(options.output), "sha256": model.sha256})
         return f"imported {options.output}: {model.architecture.vocab_size:,} words"
 
+    columns = holdout_columns(options.input, text_column=options.text_column, product_column=options.product_column)
     part = partial(
         read_texts,
-        holdout_columns(options.input, text_column=options.text_column, product_column=options.product_column),
+        columns,
         text_column=options.text_column,
         fraction=options.validation_fraction,
     )
@@ -58,6 +65,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         partial(part, held_out=False),
         held_out=partial(part, held_out=True),
         checkpoint_path=checkpoint,
+        split=Split(column=columns[options.input[0]] or options.text_column, fraction=options.validation_fraction),
         language_model=language_model,
         settings=settings_from(options, PretrainSettings),
         resume=options.resume,

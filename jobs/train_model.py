@@ -41,7 +41,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     device = training_device(options.device)
     start = _former_model(options.model) or language_model_from(options)
     labelled = read_labelled(options)
-    training, validation = labelled.parts()
+    split, (training, validation) = labelled.split, labelled.parts()
+    del labelled  # it holds every text a second time
     teacher_labels = read_teacher_labels(options.teacher_labels) if options.teacher_labels else None
     checkpoint = output.with_name(output.name + ".checkpoint")
     model = train(
@@ -50,7 +51,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         teacher_labels=teacher_labels,
         elsewhere=read_elsewhere(options.elsewhere) if options.elsewhere else None,
         checkpoint_path=checkpoint,
-        origin={"held_out_by": labelled.held_out_by} | ({"data": options.data_name} if options.data_name else {}),
+        split=split,
+        data_name=options.data_name,
         language_model=start,
         settings=settings_from(options, TrainSettings),
         resume=options.resume,

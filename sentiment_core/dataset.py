@@ -55,8 +55,13 @@ class Dataset:
         InputError
             If there are no reviews of both classes.
         """
-        encoded = pipeline.encode(data.texts)
-        rows = np.flatnonzero(encoded.valid_length)
+        parts, lengths = [np.empty(0, pipeline.vocabulary.id_type)], [np.empty(0, np.int32)]
+        for texts in data.batches():
+            encoded = pipeline.encode(texts)
+            parts.append(encoded.token_ids)
+            lengths.append(encoded.valid_length)
+        token_ids, valid_length = np.concatenate(parts), np.concatenate(lengths)
+        rows = np.flatnonzero(valid_length)
         positive = data.positive[rows].astype(np.float32)
         if len(rows) < len(data):
             _LOGGER.info("%d %s reviews without a token are left out", len(data) - len(rows), name)
@@ -67,9 +72,9 @@ class Dataset:
                 "both classes: check --label-column, --positive-above and the size of the input"
             )
         return cls(
-            token_ids=encoded.token_ids,
-            starts=encoded.offsets[rows],
-            lengths=encoded.valid_length[rows],
+            token_ids=token_ids,
+            starts=(np.cumsum(valid_length, dtype=np.int64) - valid_length)[rows],
+            lengths=valid_length[rows],
             positive=positive,
             rows=rows,
         )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-__all__ = ["Labelled"]
+from sentiment_core.text import valid_utf8
+
+__all__ = ["Labelled", "without_texts_of"]
+
+_LOGGER = logging.getLogger(__name__)
+_TEXTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.positive)
 
+    def batches(self) -> Iterator[pa.Array]:
+        """The texts in parts: while they are split into tokens, they take many times their memory."""
+        for start in range(0, len(self), _TEXTS_AT_ONCE):
+            yield self.texts.slice(start, _TEXTS_AT_ONCE)
+
     def where(self, rows: npt.NDArray[np.bool_]) -> Labelled:
         """The reviews that a mask of shape (N,) marks."""
         return self.take(np.flatnonzero(rows))
@@ -48,3 +60,13 @@ class Labelled:
             grades=None if self.grades is None else self.grades[rows],
             groups={name: column.take(pa.array(rows)) for name, column in self.groups.items()},
         )
+
+
+def without_texts_of(data: Labelled, validation: Labelled) -> Labelled:
+    """What is measured must not be learnt, whichever way it came in: shops copy a review to a product's variants."""
+    held_out = valid_utf8(validation.texts)
+    known = pc.is_in(valid_utf8(data.texts), value_set=held_out, skip_nulls=True).to_numpy(zero_copy_only=False)
+    if known.any():
+        _LOGGER.info("%s of %s texts are also held out; they are not trained on", f"{known.sum():,}", f"{len(data):,}")
+        data = data.where(~known)
+    return data

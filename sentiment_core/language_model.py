@@ -20,6 +20,7 @@ from sentiment_core.artifact import Architecture, Model
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.corpus import Corpus
 from sentiment_core.errors import InputError
+from sentiment_core.holdout import Split
 from sentiment_core.network import write_weights
 from sentiment_core.pretraining import MEASURED_LANES, MEASURED_STEPS, Pretraining, PretrainSettings
 from sentiment_core.text import MOST_TOKENS, TextPipeline, TextSettings, build_vocabulary
@@ -35,6 +36,7 @@ def pretrain(
     *,
     held_out: Callable[[], Iterable[pa.Array]],
     checkpoint_path: Path,
+    split: Split | None = None,
     language_model: Model | None = None,
     settings: PretrainSettings | None = None,
     resume: bool = False,
@@ -50,6 +52,8 @@ def pretrain(
         Texts that are only measured.
     checkpoint_path : Path
         Where the run is kept, so that it can be resumed.
+    split : Split
+        What decided on the held-out texts.
     language_model : Model
         One to train further, say on other reviews; gives vocabulary, sizes and weights. None starts anew.
     settings : PretrainSettings
@@ -66,6 +70,7 @@ def pretrain(
     """
     settings = settings or PretrainSettings()
     device = device or mx.cpu()
+    of_split = split.provenance(language_model.provenance if language_model else {}) if split else {}
     if language_model is None:
         whole = TextSettings(max_tokens=MOST_TOKENS)
         vocabulary, _ = build_vocabulary(
@@ -120,6 +125,7 @@ def pretrain(
         weights={name: array.astype(np.float16) for name, array in run.weights().items()},
         metrics={"history": run.history, "held_out_perplexity": run.history[-1]["held_out_perplexity"]},
         provenance={
+            **of_split,
             "corpus_reviews": len(data.offsets) - 1,
             "corpus_tokens": len(data.token_ids),
             "held_out_reviews": len(measured.offsets) - 1,

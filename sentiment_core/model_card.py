@@ -46,7 +46,7 @@ def write_card(
     provenance : mapping
         ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``trained_further_sha256``
         (the model before this training), ``teacher_labelled_reviews``, ``data`` (what the reviews are), ``held_out_by``
-        (the column that decided), ``settings``.
+        (the column that decided), ``started_from_another_split``, ``settings``.
     decision : Decision
         Calibration and cut-offs.
     architecture : Architecture
@@ -98,6 +98,11 @@ _INTENDED_USE = """## Intended use and limits
 - A review longer than `max_tokens` of `config.json` is scored on its beginning."""
 
 
+_LEARNT_BEFORE = (
+    "- The model that it started from had held out other reviews: some of those measured may have been learnt before."
+)
+
+
 def _data(provenance: Mapping[str, Any]) -> str:
     data, held_out_by = provenance.get("data"), provenance.get("held_out_by")
     rule = "their product, or of their text where the input has no or few products"
@@ -110,6 +115,7 @@ def _data(provenance: Mapping[str, Any]) -> str:
             f"- Trained on {provenance['training_reviews']:,} labelled reviews.",
             *([f"- Trained on {taught:,} more texts with labels by other models."] if taught else []),
             f"- Measured on {provenance['validation_reviews']:,} others, held out by a hash of {rule}.",
+            *([_LEARNT_BEFORE] if provenance.get("started_from_another_split") else []),
         ]
     )
 

@@ -6,7 +6,6 @@ Axes: N reviews.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,20 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from sentiment_core.artifact import Architecture, Decision, Model
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
 from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
 from sentiment_core.fine_tuning import FineTuning, TrainSettings
-from sentiment_core.labelled import Labelled
+from sentiment_core.holdout import Split
+from sentiment_core.labelled import Labelled, without_texts_of
 from sentiment_core.model_card import write_card
 from sentiment_core.network import write_weights
 from sentiment_core.reliability import reliability_plot, require_matplotlib
 from sentiment_core.scoring import Scorer
 from sentiment_core.slices import slice_metrics
-from sentiment_core.text import SENTENCE_ENDS, TextPipeline, TextSettings, build_vocabulary, valid_utf8
+from sentiment_core.text import SENTENCE_ENDS, TextPipeline, TextSettings, build_vocabulary
 from sentiment_core.training_loop import run_loop
 
 __all__ = ["TrainSettings", "train"]
@@ -42,7 +41,8 @@ def train(
     checkpoint_path: Path,
     teacher_labels: Labelled | None = None,
     elsewhere: Labelled | None = None,
-    origin: Mapping[str, str] | None = None,
+    split: Split | None = None,
+    data_name: str | None = None,
     language_model: Model | None = None,
     settings: TrainSettings | None = None,
     resume: bool = False,
@@ -53,16 +53,19 @@ def train(
     Parameters
     ----------
     data, validation : Labelled
-        Trained on; measured, calibrated and stopped on. Reviews without a token are left out.
+        Trained on; measured, calibrated and stopped on. Reviews without a token are left out, and so are reviews to
+        train on whose texts are in the validation part too.
     checkpoint_path : Path
         Where the run is kept, so that it can be resumed.
     teacher_labels : Labelled
-        Other texts, with probabilities that a teacher gave them: trained on as well (distillation). Those of the
-        validation part are left out.
+        Other texts, with probabilities that a teacher gave them: trained on as well (distillation), but for those of
+        the validation part.
     elsewhere : Labelled
-        Reviews of other domains, by group: only measured, for the model card.
-    origin : mapping
-        ``data``, what the reviews are, and ``held_out_by``, what decided on the validation part; for the model card.
+        Reviews of other domains, by group: only measured, for the model card; those without a token are left out.
+    split : Split
+        What decided on the validation part. If the model to start from had another one, the card says so.
+    data_name : str
+        What the reviews are, for the model card.
     language_model : Model
         Gives vocabulary, sizes, embedding and encoder; None starts from scratch. A sentiment model gives its output as
         well: it is trained further.
@@ -81,10 +84,12 @@ def train(
     """
     settings = settings or TrainSettings()
     require_matplotlib()  # now, not after hours
+    of_split = split.provenance(language_model.provenance if language_model else {}) if split else {}
+    data = without_texts_of(data, validation)
     if language_model is None:
         text_settings = TextSettings(max_tokens=settings.max_tokens)
         vocabulary, _ = build_vocabulary(
-            [data.texts], settings=text_settings, max_size=settings.vocab_size, min_count=settings.min_count
+            data.batches(), settings=text_settings, max_size=settings.vocab_size, min_count=settings.min_count
         )
         pipeline = TextPipeline(settings=text_settings, vocabulary=vocabulary)
         architecture = Architecture(
@@ -99,12 +104,14 @@ def train(
         architecture = language_model.architecture
     own_part = train_part = Dataset.of(data, pipeline, name="training")
     if teacher_labels is not None:
-        taught_part = Dataset.of(_without_texts_of(teacher_labels, validation), pipeline, name="teacher's")
+        taught_part = Dataset.of(without_texts_of(teacher_labels, validation), pipeline, name="teacher's")
         train_part = own_part.with_others(taught_part)
     train_part = train_part.with_excerpts(
         settings.excerpt_share, sentence_ends=pipeline.vocabulary.ids(SENTENCE_ENDS), seed=settings.seed
     )
     validation_part = Dataset.of(validation, pipeline, name="validation")
+    if elsewhere is not None:
+        elsewhere = elsewhere.take(Dataset.of(elsewhere, pipeline, name="elsewhere").rows)
     run = FineTuning(
         train_part, validation_part, architecture=architecture, settings=settings, device=device or mx.cpu()
     )
@@ -128,7 +135,8 @@ def train(
     decision, metrics = _judge(measured, pipeline.encode(measured.texts).n_tokens, run.best_logits)
     metrics["history"] = run.history
     provenance = {
-        **(origin or {}),
+        **({"data": data_name} if data_name else {}),
+        **of_split,
         **_started_from(language_model),
         "training_reviews": len(own_part),
         "teacher_labelled_reviews": len(taught_part) if teacher_labels is not None else 0,
@@ -163,14 +171,6 @@ def _started_from(model: Model | None) -> dict[str, str | None]:
     }
 
 
-def _without_texts_of(data: Labelled, validation: Labelled) -> Labelled:
-    """What is measured must not be trained on, whichever way it came in."""
-    known = pc.is_in(valid_utf8(data.texts), value_set=valid_utf8(validation.texts)).to_numpy(zero_copy_only=False)
-    if known.any():
-        _LOGGER.info("%s of the teacher's texts are in the validation part and left out", f"{known.sum():,}")
-    return data.where(~known)
-
-
 def _judge(
     validation: Labelled, n_tokens: npt.NDArray[np.int32], logits: npt.NDArray[np.float32]
 ) -> tuple[Decision, dict[str, Any]]:
@@ -201,9 +201,8 @@ def _judge(
 
 
 def _quality_elsewhere(model: Model, elsewhere: Labelled) -> dict[str, Any]:
-    """Metrics of a model on other reviews, and by their groups."""
+    """Metrics of a model on other reviews, each of at least one token, and by their groups."""
     scores = Scorer(model).score_texts(elsewhere.texts)
-    probabilities = np.nan_to_num(scores.positive_probability, nan=0.5)
-    positive = elsewhere.positive >= 0.5
+    positive, probabilities = elsewhere.positive >= 0.5, scores.positive_probability
     slices = slice_metrics(elsewhere.texts, scores.n_tokens, positive, probabilities, groups=elsewhere.groups)
     return {**evaluate_probabilities(positive, probabilities).as_dict(), "slices": slices}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment_core.errors import UsageError
-from sentiment_core.holdout import held_out_mask
+from sentiment_core.holdout import Split, held_out_mask
 
 KEYS = st.lists(st.none() | st.text(max_size=5) | st.sampled_from("abc"), max_size=30)
 
@@ -90,3 +92,32 @@ def test_no_keys_and_only_nulls(keys: pa.Array | pa.ChunkedArray) -> None:
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match="must be from 0 to below 1, not"):
         held_out_mask(pa.array(["a"]), fraction=fraction)
+
+
+# What a model says of its split.
+
+SPLIT = Split(column="film", fraction=0.1)
+SAME = {"held_out_by": "film", "held_out_fraction": 0.1}
+
+
+@pytest.mark.parametrize("start", [{}, {"data": "Reviews"}, {"held_out_by": "film"}, SAME], ids=str)
+def test_a_model_of_the_same_split_or_none_is_no_other(start: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    assert not SPLIT.differs_from(start)
+    assert SPLIT.provenance(start) == SAME
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [{"held_out_by": "text"}, SAME | {"held_out_fraction": 0.2}, SAME | {"started_from_another_split": True}],
+    ids=str,
+)
+def test_a_model_of_another_split_is_told_and_remembered(
+    start: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert SPLIT.differs_from(start)
+    with caplog.at_level(logging.WARNING):
+        provenance = SPLIT.provenance(start)
+    assert provenance == SAME | {"started_from_another_split": True}
+    assert "another split than this one (0.1 held out by 'film')" in caplog.text
+    assert SPLIT.differs_from(provenance), "what grows from it, too"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from models import tiny_model
 
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model, save_model
-from sentiment_core.distillation import Ensemble
+from sentiment_core.distillation import Ensemble, WordSequenceModel
 from sentiment_core.holdout import held_out_mask
 from sentiment_core.labelled import Labelled
 from sentiment_core.text import valid_utf8
@@ -172,6 +173,12 @@ def test_a_sample_of_few_products_holds_out_the_same_ones(label: Any, tmp_path: 
         ({"validation_fraction": 0}, 3, "both classes"),
         ({"input": "unlike.parquet"}, 3, "no word in common"),
         ({"unlabelled": ["numbers.parquet"]}, 3, "texts must be strings"),
+        ({"output": "stars.parquet/labels.parquet"}, 2, "stars.parquet/labels.parquet cannot be made"),
+        (
+            {"models": ["another"]},
+            3,
+            "another: was trained on another split than this one (0.2 held out by 'product_id')",
+        ),
     ],
     ids=str,
 )
@@ -192,6 +199,7 @@ def test_what_cannot_be_labelled_is_refused_in_one_sentence(
     Path("half.parquet").write_bytes((place / "unlabelled.parquet").read_bytes()[:900])
     Path("folder.parquet").mkdir()
     Path("language_model").symlink_to(place / "language_model")
+    save_model(tiny_model(provenance={"held_out_by": "product_id", "held_out_fraction": 0.1}), "another")
     before = sorted(tmp_path.iterdir())
     found, rows, sentence = label(**options)
     assert (found, rows) == (code, []), sentence
@@ -217,6 +225,40 @@ def test_a_failure_leaves_the_labels_of_the_last_time(label: Any, place: Path, t
     code, _, _ = label(unlabelled=[place / "unlabelled.parquet", "nowhere.parquet"])
     assert code == 3
     assert (tmp_path / "labels.parquet").read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_labels_of_the_last_time(
+    label: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert label()[0] == 0
+    before = (tmp_path / "labels.parquet").read_bytes()
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full_disk)
+    code, rows, sentence = label()
+    assert (code, rows) == (6, []), sentence
+    assert "labels.parquet: the labels cannot be written (No space left on device); make room" in sentence
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"labels.parquet": before}
+
+
+def test_the_linear_model_does_not_learn_a_copy_of_what_is_measured(
+    label: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[str] = []
+    fit = WordSequenceModel.fit
+    monkeypatch.setattr(
+        WordSequenceModel, "fit", lambda model, data: (learnt.extend(data.texts.to_pylist()), fit(model, data))[1]
+    )
+    measured = LABELLED.filter(pc.and_(pa.array(held_out(LABELLED)), pc.is_valid(LABELLED["stars"])))
+    copies = measured.set_column(1, "product_id", pa.array(["product 1"] * len(measured)))
+    assert not held_out(copies).any()
+    pq.write_table(pa.concat_tables([LABELLED, copies.cast(LABELLED.schema)]), tmp_path / "copied.parquet")
+    code, (report,), sentence = label(input=tmp_path / "copied.parquet")
+    assert code == 0, sentence
+    assert report["ensemble"]["n"] == len(measured)
+    assert len(learnt) > len(LABELLED) / 2
+    assert not set(valid_utf8(measured["text"]).drop_null().to_pylist()) & set(learnt)
 
 
 # Training with them.

@@ -19,6 +19,7 @@ from sentiment_core import pretraining
 from sentiment_core.artifact import Architecture, Model, load_model, save_model
 from sentiment_core.corpus import Corpus
 from sentiment_core.errors import InputError, UsageError
+from sentiment_core.holdout import Split
 from sentiment_core.language_model import PretrainSettings, pretrain
 from sentiment_core.text import TextPipeline, TextSettings
 
@@ -86,6 +87,15 @@ def test_the_model_is_complete_and_can_be_stored(trained: Model, tmp_path: Path)
     assert loaded.provenance["held_out_reviews"] == 60
     assert loaded.provenance["settings"]["hidden_size"] == 16
     assert "Held-out perplexity" in loaded.card
+
+
+def test_the_split_is_remembered_and_that_of_the_model_before_too(run: Callable[..., Model]) -> None:
+    settings, start = replace(SETTINGS, epochs=1), tiny_model(kind="language_model", words=["good", "bad"])
+    for column, another in (("film", False), ("film", False), ("text", True), ("text", True)):
+        split = Split(column=column, fraction=0.2)
+        start = run(language_model=start, split=split, settings=settings)
+        assert (start.provenance["held_out_by"], start.provenance["held_out_fraction"]) == (column, 0.2)
+        assert ("started_from_another_split" in start.provenance) == another
 
 
 def test_a_seed_decides_everything(run: Callable[..., Model], trained: Model) -> None:

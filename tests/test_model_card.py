@@ -106,6 +106,14 @@ def test_the_tables_hold_the_arguments() -> None:
     assert dict(found["setting"]) == {f"`{name}`": str(value) for name, value in SETTINGS.items()}
 
 
+def test_a_start_that_may_have_learnt_what_is_measured_is_told() -> None:
+    told = "had held out other reviews: some of those measured may have been learnt before"
+    arguments = example()
+    assert told not in write_card(**arguments)
+    arguments["provenance"] |= {"started_from_another_split": True}
+    assert told in write_card(**arguments).partition("## Data")[2].partition("\n## ")[0]
+
+
 def test_the_text_says_what_when_and_from_where() -> None:
     card = write_card(**example(), architecture=Architecture(vocab_size=10, embed_size=3, hidden_size=4))
     text = " ".join(card.split())
