@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
     """Score the reviews and emit the metrics.
 
-    A review without a token has no probability; it counts as undecided, with probability 0.5.
+    A review without a token has no probability; such reviews are counted (``empty``) and not measured.
     """
     model = load_model(options.model or bundled_model_path())
     labelled = read_labelled(options, group_columns=options.by)
@@ -45,23 +45,24 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     started = time.perf_counter()
     scores = scorer.score_texts(reviews.texts)
     seconds = time.perf_counter() - started
-    probability = np.nan_to_num(scores.positive_probability, nan=0.5)
-    metrics = evaluate_probabilities(reviews.positive, probability)
+    scored = np.flatnonzero(~np.isnan(scores.positive_probability))
+    measured, probability = reviews.take(scored), scores.positive_probability[scored]
+    metrics = evaluate_probabilities(measured.positive, probability)
     slices = {}
     if options.by or options.slices:
         slices["slices"] = slice_metrics(
-            reviews.texts,
-            scores.n_tokens,
-            reviews.positive,
+            measured.texts,
+            scores.n_tokens[scored],
+            measured.positive,
             probability,
-            label_values=reviews.grades,
+            label_values=measured.grades,
             label_name=options.label_column,
-            groups=reviews.groups,
+            groups=measured.groups,
         )
     emit(
         metrics.as_dict()
         | {
-            "empty": int(np.isnan(scores.positive_probability).sum()),
+            "empty": len(reviews) - len(measured),
             "unlabelled": labelled.n_unlabelled,
             "reviews_per_second": round(len(reviews) / seconds, 1),
             "model_sha256": model.sha256,
