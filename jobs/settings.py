@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import re
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -11,15 +13,34 @@ from sentiment_core.artifact import Model, bundled_model_path, load_model
 __all__ = ["add_language_model", "add_settings", "language_model_from", "settings_from"]
 
 S = TypeVar("S")
+# NumPy style: names, a colon and a type; below it, indented, what they mean.
+_PARAMETER = re.compile(r"^(\w+(?:, \w+)*) : .+\n((?: {4}.+\n?)+)", re.MULTILINE)
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
-    """Add ``--field-name`` for each field, with the field's default."""
+    """Add ``--field-name`` for each field, with the field's default and what the docstrings say of it."""
     group = parser.add_argument_group("recipe")
+    meanings = _meanings(settings)
     for field in fields(settings):
         kind = type(field.default)
         option = "--" + field.name.replace("_", "-")
-        group.add_argument(option, type=kind, default=field.default, metavar=kind.__name__.upper(), help="%(default)s")
+        meaning = meanings[field.name].replace("%", "%%")
+        group.add_argument(
+            option,
+            type=kind,
+            default=field.default,
+            metavar=kind.__name__.upper(),
+            help=f"{meaning} (default: %(default)s)",
+        )
+
+
+def _meanings(settings: type[Any]) -> dict[str, str]:
+    """What is said of each parameter in the docstrings of a class and of those that it inherits from."""
+    found: dict[str, str] = {}
+    for kind in reversed(settings.__mro__):
+        for names, text in _PARAMETER.findall(inspect.cleandoc(kind.__doc__ or "")):
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()).removesuffix("."))
+    return found
 
 
 def settings_from(options: argparse.Namespace, settings: type[S]) -> S:

@@ -42,17 +42,26 @@ class TrainSettings(LoopSettings):
 
     Parameters
     ----------
-    vocab_size, min_count, hidden_size, num_layers : int
-        Size of the vocabulary, occurrences that a word needs to be in it, and sizes of the network; a language model
-        has its own.
+    vocab_size : int
+        Words of the vocabulary at most; a model to start from has its own.
+    min_count : int
+        Occurrences that a word needs to be in the vocabulary.
+    hidden_size : int
+        Units of an LSTM layer, and numbers of a word vector; a model to start from has its own.
+    num_layers : int
+        LSTM layers; a model to start from has its own.
     max_tokens : int
         Tokens of a review that are trained on and will be scored: its head.
     patience : int
         Epochs without a lower validation loss that end the run.
-    batch_tokens, num_buckets : int
-        Tokens of a batch at most, and lengths to which reviews are padded.
-    dropout, encoder_dropout : float
-        Rates before the output and between the LSTM layers.
+    batch_tokens : int
+        Tokens of a batch at most.
+    num_buckets : int
+        Lengths to which reviews are padded.
+    dropout : float
+        Rate of dropout before the output.
+    encoder_dropout : float
+        Rate of dropout between the LSTM layers.
     word_dropout : float
         Share of the vocabulary that a step does not see (whole words; Gal and Ghahramani 2016).
     weight_drop : float

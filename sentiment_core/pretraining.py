@@ -41,12 +41,22 @@ class PretrainSettings(LoopSettings):
 
     Parameters
     ----------
-    batch_size, bptt : int
-        Lanes of text side by side, and steps of back-propagation in time.
+    vocab_size : int
+        Words of the vocabulary at most; a language model to start from has its own.
+    min_count : int
+        Occurrences that a word needs to be in the vocabulary.
+    hidden_size : int
+        Units of an LSTM layer, and numbers of a word vector; a language model to start from has its own.
+    num_layers : int
+        LSTM layers; a language model to start from has its own.
+    batch_size : int
+        Lanes of text that are read side by side.
+    bptt : int
+        Words of a lane in each step, through which the error is traced back.
     negatives : int
         Words that are sampled for the softmax in each step.
     dropout : float
-        Rate between the LSTM layers and before the output, one mask for all time steps.
+        Rate of dropout between the LSTM layers and before the output, one mask for all time steps.
     weight_drop : float
         Share of the hidden-to-hidden weights that a step does not see (Merity et al. 2018).
     """

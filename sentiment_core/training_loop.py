@@ -33,15 +33,15 @@ class LoopSettings:
     epochs : int
         Passes over the data.
     learning_rate : float
-        The peak of the schedule.
+        Peak of the schedule: a short rise, then a linear fall.
     warmup_fraction : float
         Share of the steps in which the rate rises.
     clip_norm : float
         Largest global norm of the gradients.
     seed : int
-        Of everything that is drawn.
+        Of everything that is drawn: order, masks, sampled words, first weights.
     checkpoint_seconds : float
-        Time between checkpoints; each epoch ends with one too.
+        Seconds between checkpoints; each epoch ends with one too.
     """
 
     epochs: int

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
 import hashlib
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from models import tiny_model
-from runs import assert_same_run
+from runs import assert_same_run, note_steps
 
 from jobs.sample_reviews import generate_reviews
+from jobs.settings import add_settings
+from sentiment_core import artifact
 from sentiment_core.artifact import load_model, save_model
-from sentiment_core.fine_tuning import FineTuning
-from sentiment_core.pretraining import Pretraining
+from sentiment_core.fine_tuning import FineTuning, TrainSettings
+from sentiment_core.pretraining import Pretraining, PretrainSettings
 
 REVIEWS = generate_reviews(300, seed=3, odd_texts=False)
 LABELS = ["--label-column", "stars", "--positive-above", 3]
@@ -136,6 +142,38 @@ def test_options_out_of_range_are_refused(refuses: Any, verb: str, options: list
 
 
 @BOTH
+def test_a_model_that_cannot_be_saved_can_be_when_there_is_room(
+    teach: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def full_disk(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact, "write_durably", full_disk)
+        code, rows, sentence = teach(verb)
+    assert (code, rows) == (6, []), sentence
+    assert "out cannot be written (No space left on device); make room" in sentence
+    assert {entry.name for entry in tmp_path.iterdir()} == {"in.parquet", "out.checkpoint"}
+    code, rows, sentence = teach(verb)
+    assert (code, "out.checkpoint: holds an earlier run; go on with it by --resume" in sentence) == (2, True), sentence
+    steps = note_steps(monkeypatch, RUNS[verb])
+    code, rows, sentence = teach(verb, "--resume")
+    assert (code, len(rows), steps) == (0, 1, []), sentence
+    assert {entry.name for entry in tmp_path.iterdir()} == {"in.parquet", "out"}
+
+
+@BOTH
+def test_a_place_where_nothing_can_be_written_is_refused_at_once(
+    teach: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    steps = note_steps(monkeypatch, RUNS[verb])
+    code, rows, sentence = teach(verb, "--output", tmp_path / "file" / "model")
+    assert (code, rows, steps) == (2, [], []), sentence
+    assert "file/model cannot be made (" in sentence
+
+
+@BOTH
 def test_a_run_that_is_stopped_goes_on_with_resume(
     teach: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
@@ -194,6 +232,35 @@ def test_the_card_says_what_the_reviews_are_and_how_some_were_held_out(teach: An
         card = load_model(tmp_path / "out").card
         assert "Source: Reviews of a shop." in card
         assert f'held out by a hash of their "{decided}"' in card
+
+
+@pytest.mark.parametrize("n_products", [1, 60])
+def test_a_language_model_knows_by_what_its_texts_were_held_out(teach: Any, tmp_path: Path, n_products: int) -> None:
+    """`train` compares it with its own split."""
+    reviews = REVIEWS.set_column(1, "product_id", pa.array([number % n_products for number in range(len(REVIEWS))]))
+    assert teach("pretrain", "--output", tmp_path / "lm", reviews=reviews)[0] == 0
+    provenance = load_model(tmp_path / "lm", kind="language_model").provenance
+    decided = "text" if n_products == 1 else "product_id"
+    assert (provenance["held_out_by"], provenance["held_out_fraction"]) == (decided, 0.2)
+    for fraction in (0.2, 0.3):
+        options = ["--language-model", tmp_path / "lm", "--validation-fraction", fraction]
+        code, _, sentence = teach("train", *options, reviews=reviews)
+        assert code == 0, sentence
+        provenance = load_model(tmp_path / "out").provenance
+        assert ("started_from_another_split" in provenance) == (fraction != 0.2)
+
+
+@pytest.mark.parametrize("settings", [TrainSettings, PretrainSettings])
+def test_every_option_of_a_recipe_is_explained(settings: type[Any]) -> None:
+    parser = argparse.ArgumentParser()
+    add_settings(parser, settings)
+    shown = " ".join(parser.format_help().split())
+    explained = {action.dest: action.help for action in parser._actions if action.dest != "help"}
+    assert explained.keys() == {field.name for field in fields(settings)}
+    for name, text in explained.items():
+        assert re.fullmatch(r"[A-Z].{9,} \(default: %\(default\)s\)", text), f"{name}: {text}"
+    assert "Share of the vocabulary that a step does not see" in shown or settings is PretrainSettings
+    assert "Passes over the data (default: " in shown, "of the class that it inherits from"
 
 
 def test_quality_elsewhere_is_in_the_card(teach: Any, tmp_path: Path) -> None:
