@@ -190,6 +190,7 @@ def test_stored_outputs_are_those_of_a_run(fine_tuned: nbformat.NotebookNode) ->
     assert before.keys() == now.keys()
     # Another processor rounds otherwise, which training magnifies.
     assert before["accuracy"] == pytest.approx(now["accuracy"], abs=3 * now["standard_error"])
+    assert before["perplexity"] == now["perplexity"], "that of the bundled language model, which only reads here"
 
 
 def test_a_cell_that_fails_fails_the_run(tmp_path: Path) -> None:
