@@ -13,6 +13,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONSAFEPATH=1 # else Python would take a folder named jobs, where this is called, for the project
 
 : "${SENTIMENT_MASTER:=local[*]}"             # where to run
 : "${SENTIMENT_DRIVER_MEMORY:=2g}"            # the driver holds the model and counts, never rows

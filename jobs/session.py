@@ -52,6 +52,8 @@ DEFAULTS = {
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
+    # A worker would take a folder named jobs, where it is started, for the project.
+    "spark.executorEnv.PYTHONSAFEPATH": "1",
     # The audit has many columns; a warning on each run would be noise.
     "spark.sql.debug.maxToStringFields": "200",
     # What Spark's event log and its pages must not show.

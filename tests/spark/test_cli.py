@@ -294,8 +294,25 @@ def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
     assert "spark.executor.resource.gpu.amount=2" in submitted
 
 
+@pytest.mark.parametrize("files", [(), ("__init__.py", "cli.py")])
+def test_a_folder_of_the_projects_name_where_the_submit_script_runs_is_not_taken_for_it(
+    tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    for name in files:
+        (tmp_path / "jobs" / name).write_text("raise SystemExit('the wrong jobs')\n")
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", "predict", "It works well."],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["score_status"] == "ok"
+
+
 def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_path: Path) -> None:
-    """On a real job: the workers run the wrapper."""
+    """On a real job, where a folder has the project's name: the workers run the wrapper."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "__init__.py").write_text("raise SystemExit('the wrong jobs')\n")
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\nexec {sys.executable} "$@"\n')
     wrapper.chmod(0o755)
@@ -307,6 +324,7 @@ def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_pat
         ],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
         env={**os.environ, "PYSPARK_PYTHON": str(wrapper), "PYSPARK_DRIVER_PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,10 @@ def test_a_worker_that_hangs_is_ended_and_replaced_without_a_submit_script(spark
     assert spark.conf.get("spark.sql.execution.pyspark.udf.killOnIdleTimeout") == "true"
     # In force for UDFs as well, which fall back on it: before a worker is ended, it says where it hangs.
     assert spark.conf.get("spark.sql.execution.pyspark.udf.tracebackDumpIntervalSeconds") == "600000ms"
+
+
+def test_a_worker_imports_nothing_from_the_folder_where_it_was_started(spark: SparkSession) -> None:
+    assert spark.sparkContext.parallelize([0], 1).map(lambda _: sys.flags.safe_path).first() is True
 
 
 def test_a_task_that_is_tried_again_finds_the_same_rows(spark: SparkSession, reviews: pa.Table) -> None:
