@@ -70,18 +70,30 @@ archives=$(given --archives spark.archives)
 
 # What executors run: the driver's Python where they share its files, that of the image on Kubernetes, else that of the
 # shipped environment. A driver in the cluster has what executors have.
-ship=() home=
+ship=() home= environment=
 case ${master:=$SENTIMENT_MASTER} in
   local*) ;;
   k8s*) home=$SENTIMENT_IMAGE_HOME ;;
   *)
     if [ -n "$archives" ]; then
-      case $archives in *"#environment"*) home=./environment ;; esac
+      case $archives, in *"#environment,"*)
+        home=./environment
+        environment=$archives,
+        environment=${environment%%"#environment,"*} # and what comes before it
+        environment=${environment##*,}
+        environment=${environment#file:} ;;
+      esac
     elif [ -z "${PYSPARK_PYTHON:-}" ] && [ -f "${SENTIMENT_ENVIRONMENT:-}" ]; then
-      stale=$(find "$jobs" "$jobs/../sentiment_core" -name '*.py' -newer "$SENTIMENT_ENVIRONMENT" -print -quit)
-      [ -z "$stale" ] || fail "$SENTIMENT_ENVIRONMENT is older than $stale; run \`make package\`" 6
-      ship=(--archives "$SENTIMENT_ENVIRONMENT#environment")
+      environment=$SENTIMENT_ENVIRONMENT
+      ship=(--archives "$environment#environment")
       home=./environment
+    fi
+    if [ -f "$environment" ]; then
+      project=$(dirname "$jobs")
+      made_of=("$project"/{jobs,sentiment_core,queries})
+      [ ! -f "$project/requirements.lock" ] || made_of+=("$project/requirements.lock")
+      stale=$(find "${made_of[@]}" -name __pycache__ -prune -o -type f -newer "$environment" -print -quit)
+      [ -z "$stale" ] || fail "$environment is older than $stale; run \`make package\`" 6
     fi ;;
 esac
 executor_python=${PYSPARK_PYTHON:-${home:+$home/bin/python}}

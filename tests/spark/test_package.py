@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,8 +35,10 @@ ARCHIVE = ROOT / "dist" / "environment.tar.gz"
 
 @pytest.fixture
 def archive() -> Path:
-    sources = [path for folder in ("jobs", "sentiment_core") for path in (ROOT / folder).rglob("*.py")]
-    if not ARCHIVE.exists() or ARCHIVE.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+    folders = [path for folder in ("jobs", "sentiment_core", "queries") for path in (ROOT / folder).rglob("*")]
+    made_of = [ROOT / "requirements.lock", *(path for path in folders if path.is_file() and path.suffix != ".pyc")]
+    changed = [path.stat().st_mtime for path in made_of]
+    if not ARCHIVE.exists() or ARCHIVE.stat().st_mtime < max(changed):
         pytest.skip("no fresh dist/environment.tar.gz; run `make package`")
     return ARCHIVE
 
@@ -126,18 +128,65 @@ def test_executors_without_the_project_score_with_the_shipped_environment(
     np.testing.assert_allclose(table["positive_probability"].to_numpy(), expected, atol=1e-5)
 
 
-def test_a_stale_environment_is_not_shipped(tmp_path: Path) -> None:
-    stale = tmp_path / "environment.tar.gz"
-    stale.touch()
-    os.utime(stale, (0, 0))
-    done = subprocess.run(
-        [ROOT / "spark-submit.sh", "--master", "spark://127.0.0.1:1", "score", "--input", "x", "--output", "y"],
-        capture_output=True,
-        text=True,
-        env=environment_with(stale),
-    )
-    assert done.returncode == 6
-    assert "is older than" in done.stderr.splitlines()[-1]
+@pytest.fixture
+def submit_beside(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Submit to a cluster with the code and an environment that were made at the same time, but for one newer file."""
+
+    def run(newer: str | None, *options: str) -> tuple[int, str]:
+        files = {
+            "jobs/__init__.py": "", "jobs/cli.py": "print('started')", "jobs/page/page.css": "", "queries/top.sql": "",
+            "sentiment_core/models/sentiment/weights": "", "requirements.lock": "", "environment.tar.gz": "",
+        }  # fmt: skip
+        for name in {**files, **({newer: ""} if newer else {})}:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files.get(name, ""))
+            os.utime(path, (2000, 2000) if name == newer else (1000, 1000))
+        done = subprocess.run(
+            [ROOT / "spark-submit.sh", "--master", "spark://127.0.0.1:1", *options, "score"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**environment_with(tmp_path / "environment.tar.gz"), "PYTHONPATH": str(tmp_path)},
+        )
+        return done.returncode, (done.stdout + done.stderr).splitlines()[-1]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--archives", "words.zip#words,environment.tar.gz#environment,more.zip"),
+     ("--conf", "spark.archives=file:{}/environment.tar.gz#environment")],
+    ids=["default", "option", "setting"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "newer",
+    ["jobs/cli.py", "jobs/page/page.css", "queries/top.sql", "sentiment_core/models/sentiment/weights",
+     "requirements.lock"],
+)  # fmt: skip
+def test_an_environment_older_than_what_it_was_made_of_is_not_shipped(
+    submit_beside: Callable[..., tuple[int, str]], tmp_path: Path, options: tuple[str, ...], newer: str
+) -> None:
+    code, sentence = submit_beside(newer, *(option.format(tmp_path) for option in options))
+    assert code == 6
+    assert "environment.tar.gz is older than" in sentence
+    assert sentence.endswith(f"{newer}; run `make package`")
+
+
+@pytest.mark.parametrize(
+    ("newer", "options"),
+    [
+        (None, ()),
+        ("jobs/__pycache__/cli.cpython-311.pyc", ()),
+        ("jobs/cli.py", ("--archives", "environment.tar.gz#words")),  # executors run something else
+        ("jobs/cli.py", ("--archives", "hdfs:/environment.tar.gz#environment")),  # nobody can tell
+    ],
+)
+def test_any_other_environment_is(
+    submit_beside: Callable[..., tuple[int, str]], newer: str | None, options: tuple[str, ...]
+) -> None:
+    assert submit_beside(newer, *options) == (0, "started")
 
 
 @pytest.mark.parametrize(
