@@ -53,10 +53,11 @@ audit: .venv/dev-is-ready ## look for known faults in code and packages (ARGS=--
 	@$(bin)/python -m checks.audit_security $(ARGS)
 
 package: .venv/dev-is-ready ## build dist/: the wheel, and the environment that executors unpack
-	@rm -rf build/lib build/bdist.* && mkdir -p dist && rm -f dist/*.whl
+	@rm -rf build/lib build/bdist.* dist/unverified && mkdir -p dist/unverified && rm -f dist/*.whl
 	@$(bin)/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
-	@$(bin)/python -m cluster.pack_environment dist/*.whl dist/environment.tar.gz
-	@$(bin)/python -m cluster.verify_environment dist/environment.tar.gz
+	@$(bin)/python -m cluster.pack_environment dist/*.whl dist/unverified/environment.tar.gz
+	@$(bin)/python -m cluster.verify_environment dist/unverified/environment.tar.gz
+	@mv dist/unverified/* dist && rmdir dist/unverified
 
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
 # away from where it has no wheel. Pins stay as they are unless ARGS say otherwise.

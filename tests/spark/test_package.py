@@ -189,6 +189,35 @@ def test_any_other_environment_is(
     assert submit_beside(newer, *options) == (0, "started")
 
 
+@pytest.mark.parametrize("sound", [True, False])
+def test_make_package_leaves_only_a_verified_archive(tmp_path: Path, sound: bool) -> None:
+    """A stand-in for Python writes the archive, and judges it."""
+    for name in ("Makefile", "bench.mk", "bundled_model.mk", "faults.mk"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(
+        "#!/bin/sh\nfor last; do :; done\n"
+        '[ "$2" != cluster.pack_environment ] || echo new | tee "$last" >"$last.sha256"\n'
+        f'[ "$2" != cluster.verify_environment ] || [ "$(cat "$last") {sound}" = "new True" ]\n'
+    )
+    (tmp_path / "bin" / "pip").write_text("#!/bin/sh\n")
+    for program in python.parent.iterdir():
+        program.chmod(0o755)
+    packed = [tmp_path / "dist" / name for name in ("environment.tar.gz", "environment.tar.gz.sha256")]
+    packed[0].parent.mkdir()
+    for path in packed:
+        path.write_text("old\n")
+    done = subprocess.run(
+        ["make", "-o", ".venv/dev-is-ready", f"bin={python.parent}", "package"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode == 0) == sound, done.stderr
+    assert [path.read_text() for path in packed] == (["new\n"] * 2 if sound else ["old\n"] * 2)
+    if sound:
+        assert sorted(packed[0].parent.iterdir()) == packed
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "link", "mode", "says"),
     [
@@ -203,7 +232,7 @@ def test_any_other_environment_is(
         ("lib/__pycache__/x.pyc", tarfile.REGTYPE, "", 0o644, "has no place"),
     ],
 )
-def test_an_archive_that_reaches_out_of_its_folder_is_refused(
+def test_make_package_refuses_an_archive_that_reaches_out_of_its_folder(
     tmp_path: Path, name: str, kind: bytes, link: str, mode: int, says: str
 ) -> None:
     entries = ["bin/python", "bin/python3.11", "lib/python3.11/site-packages/jobs/executor.py"]
