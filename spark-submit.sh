@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Submit a job to Spark: ./spark-submit.sh [spark-submit options] VERB [job options]
 #
-# The only place with cluster settings. Each default below can be overridden on the command line (what is given there
-# comes later and wins), or by its environment variable. Examples:
+# The only place with cluster settings. Each default below can be overridden by its environment variable, by a
+# --properties-file, and on the command line, which wins over both. Examples:
 #
 #   ./spark-submit.sh score --input reviews --output scores                                   # this machine
 #   ./spark-submit.sh --master spark://host:7077 --executor-memory 8g score ...               # standalone
@@ -36,7 +36,7 @@ while (($#)); do
   case $1 in
     pretrain | train | label | evaluate | score | backfill | summarize | dashboard | compare | predict | explain | doctor) break ;;
     --help | -h) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --verbose | -v | --version | --supervise | --*=*) submit+=("$1"); shift ;;
+    --verbose | -v | --version | --supervise | --load-spark-defaults | --*=*) submit+=("$1"); shift ;;
     -*) (($# > 1)) || fail "the option $1 needs a value" 2
         submit+=("$1" "$2"); shift 2 ;;
     *) fail "unknown verb '$1'; use pretrain, train, label, evaluate, score, backfill, summarize, dashboard, compare, predict, explain or doctor" 2 ;;
@@ -52,8 +52,17 @@ jobs=$("$python" -c 'import os, jobs; print(os.path.dirname(jobs.__file__))')
 { [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; } || command -v java >/dev/null \
   || fail "no Java; install version 17 or newer or set JAVA_HOME" 6
 
+properties=() # NAME=VALUE of each setting in the --properties-file
+property() { # the value of one of them, if it is there
+  local line
+  for line in ${properties[@]+"${properties[@]}"}; do
+    case $line in "$1"=*) echo "${line#*=}"; return ;; esac
+  done
+  return 1
+}
 given() { # the value of one of Spark's options, or else of its setting; the last one if there are several
-  local value="" setting="" i
+  local value="" setting i
+  setting=$(property "$2") || true
   for ((i = 0; i < ${#submit[@]}; i++)); do
     case ${submit[i]} in
       "$1") value=${submit[i + 1]:-} ;;
@@ -64,9 +73,17 @@ given() { # the value of one of Spark's options, or else of its setting; the las
   done
   echo "${value:-$setting}"
 }
+file=$(given --properties-file -)
+if [ -n "$file" ]; then
+  [ -f "$file" ] && [ -r "$file" ] || fail "the file $file cannot be read" 2
+  # By a pipe, since bash may put other input into a file, and there may be a secret in it.
+  while IFS= read -r line; do properties+=("$line"); done < <("$python" -m jobs.submit_settings "$file")
+fi
 master=$(given --master spark.master)
 deploy_mode=$(given --deploy-mode spark.submit.deployMode)
 archives=$(given --archives spark.archives)
+executor_python=$(given - spark.pyspark.python)
+: "${executor_python:=${PYSPARK_PYTHON:-}}"
 
 # What executors run: the driver's Python where they share its files, that of the image on Kubernetes, else that of the
 # shipped environment. A driver in the cluster has what executors have.
@@ -83,7 +100,7 @@ case ${master:=$SENTIMENT_MASTER} in
         environment=${environment##*,}
         environment=${environment#file:} ;;
       esac
-    elif [ -z "${PYSPARK_PYTHON:-}" ] && [ -f "${SENTIMENT_ENVIRONMENT:-}" ]; then
+    elif [ -z "$executor_python" ] && [ -f "${SENTIMENT_ENVIRONMENT:-}" ]; then
       environment=$SENTIMENT_ENVIRONMENT
       ship=(--archives "$environment#environment")
       home=./environment
@@ -96,7 +113,7 @@ case ${master:=$SENTIMENT_MASTER} in
       [ -z "$stale" ] || fail "$environment is older than $stale; run \`make package\`" 6
     fi ;;
 esac
-executor_python=${PYSPARK_PYTHON:-${home:+$home/bin/python}}
+: "${executor_python:=${home:+$home/bin/python}}"
 : "${executor_python:=$python}"
 driver_python=$python
 log_settings=$jobs/log4j2.properties
@@ -107,7 +124,7 @@ if [ "$deploy_mode" = cluster ]; then
   case $master in k8s*) program=local://$home/lib/python3.11/site-packages/jobs/cli.py ;; esac
 fi
 
-conf() { settings+=(--conf "$1=$2"); }
+conf() { property "$1" >/dev/null || settings+=(--conf "$1=$2"); } # or it would win over the file
 settings=(${ship[@]+"${ship[@]}"})
 # As settings, since Spark takes its options for more than settings, and these must give way to both.
 conf spark.app.name "sentiment $1"

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from jobs.cluster_security import check_cluster, submit_settings
+from jobs.cluster_security import check_cluster
 from jobs.devices import gpu_count
+from jobs.submit_settings import submit_settings
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.errors import EnvironmentFault, SentimentError
 from sentiment_core.mxnet_setup import available_cores, prepare_mxnet

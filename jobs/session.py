@@ -13,6 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.redaction import SPARK_REDACTION
+from jobs.submit_settings import named_settings
 from sentiment_core.errors import EnvironmentFault
 
 __all__ = ["spark_session", "start_java"]
@@ -36,7 +37,7 @@ REQUIRED = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
     "spark.speculation": "false",
 }
-# What the command line has not set.
+# What neither the command line nor its `--properties-file` has set.
 DEFAULTS = {
     "spark.sql.parquet.compression.codec": "zstd",
     # Merged partitions would leave cores and GPUs idle: each holds few rows but much work.
@@ -71,7 +72,7 @@ LOCAL_SETTINGS = {
 
 
 def spark_session(app_name: str) -> SparkSession:
-    """Start or find the session; what was given on the command line wins over `DEFAULTS`.
+    """Start or find the session; what was given on the command line, or in its file, wins over `DEFAULTS`.
 
     Raises
     ------
@@ -93,17 +94,21 @@ def spark_session(app_name: str) -> SparkSession:
 
 
 def start_java() -> SparkConf:
-    """Start the Java in which the session will run, unless it runs already; returns what no command line sets.
+    """Start the Java in which the session will run, unless it runs already; returns what `DEFAULTS` and promises add.
 
     Raises
     ------
     EnvironmentFault
         If there is no Java, or one too old.
     """
-    fallback = SparkConf(loadDefaults=False).setAll(list((DEFAULTS | REQUIRED).items()))
+    settings = DEFAULTS
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        fallback.setAll(list(LOCAL_SETTINGS.items()))
+        settings = settings | LOCAL_SETTINGS
+    # PySpark passes ours as options, which would win over those of the file.
+    named = named_settings(os.environ)
+    settings = {name: value for name, value in settings.items() if name not in named} | REQUIRED
+    fallback = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     try:
         SparkContext._ensure_initialized(conf=fallback)
     except (PySparkException, Py4JError, OSError) as error:

@@ -100,6 +100,7 @@ def test_without_a_place_that_both_can_reach_nothing_is_submitted(submit: Any, o
     assert "name a --status-file URI" in sentence
 
 
+@pytest.mark.parametrize("place", ["options", "settings", "file"])
 @pytest.mark.parametrize(
     ("master", "python", "program"),
     [
@@ -112,14 +113,19 @@ def test_without_a_place_that_both_can_reach_nothing_is_submitted(submit: Any, o
     ],
 )
 def test_a_driver_in_the_cluster_runs_what_executors_run(
-    submit: Any, tmp_path: Path, master: str, python: str, program: str
+    submit: Any, tmp_path: Path, place: str, master: str, python: str, program: str
 ) -> None:
-    archives = [] if master.startswith("k8s") else ["--archives", "a.tar.gz#environment"]
+    values = [master, "cluster"] + ([] if master.startswith("k8s") else ["a.tar.gz#environment"])
+    settings = list(zip(("spark.master", "spark.submit.deployMode", "spark.archives"), values))
+    if place == "options":
+        options = [f"{name}={value}" for name, value in zip(("--master", "--deploy-mode", "--archives"), values)]
+    elif place == "settings":
+        options = [f"--conf={name}={value}" for name, value in settings]
+    else:
+        options = ["--properties-file", f"{tmp_path}/properties"]
+        (tmp_path / "properties").write_text("".join(f"{name} {value}\n" for name, value in settings))
     done = subprocess.run(
-        [
-            ROOT / "spark-submit.sh", "--master", master, "--deploy-mode=cluster", *archives, "score",
-            "--status-file", f"file:{tmp_path}/status.json",
-        ],
+        [ROOT / "spark-submit.sh", *options, "score", "--status-file", f"file:{tmp_path}/status.json"],
         capture_output=True, text=True,
         env={"PATH": "/usr/bin:/bin", "PYSPARK_DRIVER_PYTHON": str(tmp_path / "python")},
     )  # fmt: skip

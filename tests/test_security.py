@@ -20,8 +20,9 @@ import pytest
 from models import tiny_model
 
 from checks.audit_security import Allowed, Finding, read_allowed, unexpected
-from jobs.cluster_security import check_cluster, submit_settings
+from jobs.cluster_security import check_cluster
 from jobs.internal_errors import withholding_content
+from jobs.submit_settings import submit_settings
 from sentiment_core.artifact import DIGESTS, Model, load_model, save_model
 from sentiment_core.checkpoint import load_checkpoint
 from sentiment_core.errors import AuditError, SentimentError
@@ -181,6 +182,13 @@ def test_a_cluster_whose_machines_do_not_know_each_other_is_warned_of(tmp_path: 
         "cluster encryption": "warning",
         "cluster encryption of shuffle files": "ok",
     }
+    # A file that is named is read in place of the defaults, or over them.
+    (tmp_path / "named").write_text("spark.authenticate: false\nspark.x y")
+    for option, encrypted in (("", None), ("--load-spark-defaults ", "true")):
+        arguments = f"{option}--properties-file {tmp_path}/named --conf spark.x=z pyspark-shell"
+        settings = submit_settings({"PYSPARK_SUBMIT_ARGS": arguments, "SPARK_CONF_DIR": str(tmp_path)})
+        assert (settings["spark.authenticate"], settings["spark.x"]) == ("false", "z")
+        assert settings.get("spark.io.encryption.enabled") == encrypted
     assert all("cure" in check for check in check_cluster({"spark.master": "yarn"}))
     assert list(check_cluster(submit_settings({"SPARK_CONF_DIR": str(tmp_path)}))) == []
     assert list(check_cluster({"spark.master": "local[4]"})) == []

@@ -261,37 +261,83 @@ def test_the_submit_script_knows_every_verb() -> None:
     assert set(named.split(" | ")) == cli.VERBS.keys()
 
 
-def test_the_submit_script_passes_options_on(tmp_path: Path) -> None:
-    """A stand-in for Python shows what would be run."""
+@pytest.fixture
+def submitted(tmp_path: Path) -> Any:
+    """What the submit script would run: Spark's options, the workers' Python, and the command."""
     python = tmp_path / "python"
     python.write_text(
-        "#!/bin/sh\n"
-        "case $1$2 in -c*import\\ shlex*|-cimport\\ shlex*) exec " + sys.executable + ' "$@";; esac\n'
-        "case $2 in *__file__*|*import*) exec " + sys.executable + ' "$@";; esac\n'
-        'printf "%s\\n" "$PYSPARK_SUBMIT_ARGS" "$@"\n'
+        f'#!/bin/sh\n[ "$2" = jobs.cli ] || exec {sys.executable} "$@"\n'
+        'printf "%s\\n" "$PYSPARK_SUBMIT_ARGS" "$PYSPARK_PYTHON" "$@"\n'
     )
     python.chmod(0o755)
-    done = subprocess.run(
-        [
-            ROOT / "spark-submit.sh", "--conf", "spark.master=spark://h:7077", "--conf", "spark.executor.memory=16g",
-            "--conf", "a.b=c d", "score", "--input", "x y",
-        ],
-        capture_output=True,
-        text=True,
-        env={
-            "PATH": "/usr/bin:/bin", "PYSPARK_DRIVER_PYTHON": str(python), "SENTIMENT_GPUS": "2",
-            "SENTIMENT_ENVIRONMENT": "",
-        },
+
+    def run(*options: Any, **environment: str) -> tuple[str, str, list[str]]:
+        done = subprocess.run(
+            [ROOT / "spark-submit.sh", *options, "score", "--input", "x y"],
+            capture_output=True, text=True,
+            env={
+                "PATH": "/usr/bin:/bin", "PYSPARK_DRIVER_PYTHON": str(python), "SENTIMENT_ENVIRONMENT": "",
+                **environment,
+            },
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        options_of_spark, workers_python, *arguments = done.stdout.splitlines()
+        return options_of_spark, workers_python, arguments
+
+    return run
+
+
+def test_the_submit_script_passes_options_on(submitted: Any) -> None:
+    options, _, arguments = submitted(
+        "--conf", "spark.master=spark://h:7077", "--conf", "spark.executor.memory=16g", "--conf", "a.b=c d",
+        SENTIMENT_GPUS="2",
     )  # fmt: skip
-    submitted, *arguments = done.stdout.splitlines()
-    assert done.returncode == 0, done.stderr
     assert arguments == ["-m", "jobs.cli", "score", "--input", "x y"]
-    assert submitted.endswith(
+    assert options.endswith(
         "--conf spark.master=spark://h:7077 --conf spark.executor.memory=16g --conf 'a.b=c d' pyspark-shell"
     )
     # Options would win over these settings.
-    assert not {"--master", "--executor-memory", "--driver-memory"} & set(shlex.split(submitted))
-    assert "spark.executor.resource.gpu.amount=2" in submitted
+    assert not {"--master", "--executor-memory", "--driver-memory"} & set(shlex.split(options))
+    assert "spark.executor.resource.gpu.amount=2" in options
+
+
+def test_a_properties_file_wins_over_the_submit_scripts_defaults(submitted: Any, tmp_path: Path) -> None:
+    (tmp_path / "properties").write_text(
+        "# of the cluster\nspark.master spark://h:7077\nspark.executor.memory=16g\n  spark.task.cpus : 2\n"
+        "spark.archives\tours.tar.gz#environment\n#spark.driver.memory 9g\n"
+    )
+    file = ["--properties-file", tmp_path / "properties"]
+    text, workers_python, _ = submitted(*file)
+    options = shlex.split(text)
+    ours = {option.partition("=")[0]: option.partition("=")[2] for option in options if "=" in option}
+    assert not {"spark.master", "spark.executor.memory", "spark.task.cpus"} & ours.keys()
+    assert "--archives" not in options
+    assert ours["spark.driver.memory"] == "2g"
+    assert ours["spark.pyspark.python"] == workers_python == "./environment/bin/python"
+    # And the command line wins over the file.
+    assert submitted(*file, "--load-spark-defaults", "--master", "k8s://https://h")[1] == "/opt/sentiment/bin/python"
+    assert submitted(*file, "--conf", "spark.pyspark.python=/my/python", PYSPARK_PYTHON="/a")[1] == "/my/python"
+
+
+def test_a_properties_file_that_cannot_be_read_is_named() -> None:
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", "--properties-file=/no/such", "score"],
+        capture_output=True, text=True, env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "spark-submit.sh: failed: the file /no/such cannot be read\n")
+
+
+def test_doctor_warns_of_the_cluster_that_a_properties_file_names(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "properties").write_text("spark.master: spark://h:7077\nspark.authenticate: true\n")
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", "--properties-file", tmp_path / "properties", "doctor", "--model", model_path],
+        capture_output=True, text=True,
+        env={**os.environ, "PYSPARK_DRIVER_PYTHON": sys.executable, "SENTIMENT_ENVIRONMENT": ""},
+    )  # fmt: skip
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [check["status"] for check in checks if check.get("master") == "spark://h:7077"] == [
+        "ok", "warning", "warning",
+    ], done.stderr  # fmt: skip
 
 
 @pytest.mark.parametrize("files", [(), ("__init__.py", "cli.py")])
