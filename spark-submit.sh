@@ -116,11 +116,12 @@ esac
 : "${executor_python:=${home:+$home/bin/python}}"
 : "${executor_python:=$python}"
 driver_python=$python
-log_settings=$jobs/log4j2.properties
+log_settings=$jobs/log4j2.properties executor_log_settings=$jobs/log4j2.properties
+[ -z "$home" ] || executor_log_settings=$home/lib/python3.11/site-packages/jobs/log4j2.properties
 program=$jobs/cli.py
 if [ "$deploy_mode" = cluster ]; then
   driver_python=$executor_python
-  [ -z "$home" ] || log_settings=$home/lib/python3.11/site-packages/jobs/log4j2.properties
+  log_settings=$executor_log_settings
   case $master in k8s*) program=local://$home/lib/python3.11/site-packages/jobs/cli.py ;; esac
 fi
 
@@ -152,8 +153,14 @@ conf spark.pyspark.python "$executor_python"
 conf spark.pyspark.driver.python "$driver_python"
 conf spark.ui.showConsoleProgress false
 conf spark.log.level "$SENTIMENT_LOG_LEVEL"
-log=-Dlog4j2.configurationFile=$log_settings
-conf spark.driver.defaultJavaOptions "$log -Dsentiment.log.level=$SENTIMENT_LOG_LEVEL"
+log_level=-Dsentiment.log.level=$SENTIMENT_LOG_LEVEL
+conf spark.driver.defaultJavaOptions "-Dlog4j2.configurationFile=$log_settings $log_level"
+case $master,$home,$executor_python in
+  k8s*,* | yarn,?*,* | *,,"$python")
+    conf spark.executor.defaultJavaOptions "-Dlog4j2.configurationFile=$executor_log_settings $log_level" ;;
+  *) # a standalone worker unpacks the environment after Java started; of ERROR alone Spark would make INFO
+    conf spark.executor.defaultJavaOptions "-Dlog4j2.level=${SENTIMENT_LOG_LEVEL/#ERROR/WARN}" ;;
+esac
 
 unset PYSPARK_DRIVER_PYTHON PYSPARK_PYTHON # the settings above say it; the variables would win
 export SPARK_HOME=$spark_home

@@ -15,6 +15,11 @@ import pytest
 SPARK_HOME = Path(pyspark.__file__).parent
 
 
+def executors_logs(work: Path) -> str:
+    """What executors wrote, below the folder of a worker."""
+    return "".join(path.read_text() for path in sorted(work.glob("app-*/*/std*")))
+
+
 @contextmanager
 def daemon(
     name: str,

@@ -135,5 +135,6 @@ def test_a_driver_in_the_cluster_runs_what_executors_run(
     assert f"spark.pyspark.driver.python={python}" in given
     assert program in given
     home = Path(python).parents[1]
-    java = next(setting for setting in given if setting.startswith("spark.driver.defaultJavaOptions="))
-    assert f"{home}/lib/python3.11/site-packages/jobs/log4j2.properties" in java.replace("=./", "=")
+    for process in ("driver", "executor"):
+        java = next(setting for setting in given if setting.startswith(f"spark.{process}.defaultJavaOptions="))
+        assert f"{home}/lib/python3.11/site-packages/jobs/log4j2.properties" in java.replace("=./", "=")

@@ -26,6 +26,7 @@ from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.holdout import held_out_mask
 
 ROOT = Path(__file__).parents[2]
+LOG_FILE = "-Dlog4j2.configurationFile={}/jobs/log4j2.properties -Dsentiment.log.level="
 
 
 def stdin_of(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -338,6 +339,29 @@ def test_doctor_warns_of_the_cluster_that_a_properties_file_names(model_path: Pa
     assert [check["status"] for check in checks if check.get("master") == "spark://h:7077"] == [
         "ok", "warning", "warning",
     ], done.stderr  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("master", "level", "archives", "java"),
+    [
+        ("k8s://https://h", "WARN", "", f"{LOG_FILE.format('/opt/sentiment/lib/python3.11/site-packages')}WARN"),
+        ("yarn", "DEBUG", "x#environment", f"{LOG_FILE.format('./environment/lib/python3.11/site-packages')}DEBUG"),
+        ("spark://h:1", "INFO", "", f"{LOG_FILE.format(ROOT)}INFO"),
+        # There the environment is unpacked too late to hold the file.
+        ("spark://h:1", "INFO", "x#environment", "-Dlog4j2.level=INFO"),
+        ("spark://h:1", "ERROR", "x#environment", "-Dlog4j2.level=WARN"),
+    ],
+)
+def test_executors_log_as_the_driver_does_where_its_settings_can_be_there(
+    submitted: Any, master: str, level: str, archives: str, java: str
+) -> None:
+    text, _, _ = submitted(f"--master={master}", f"--archives={archives}", SENTIMENT_LOG_LEVEL=level)
+    assert f"spark.executor.defaultJavaOptions={java}" in shlex.split(text)
+
+
+def test_executors_with_another_python_are_given_no_file_of_this_machine(submitted: Any) -> None:
+    text, _, _ = submitted("--master=yarn", PYSPARK_PYTHON="/other/python")
+    assert "spark.executor.defaultJavaOptions=-Dlog4j2.level=WARN" in shlex.split(text)
 
 
 @pytest.mark.parametrize("files", [(), ("__init__.py", "cli.py")])

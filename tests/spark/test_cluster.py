@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from daemons import daemon
+from daemons import daemon, executors_logs
 
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model
@@ -87,6 +87,8 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
     table = ds.dataset(tmp_path / "scores", partitioning="hive").to_table()
     assert sorted(table["review_id"].to_pylist()) == sorted(reviews["review_id"].to_pylist())
     assert set(table["model_sha256"].to_pylist()) == {load_model(model_path).sha256}
+    # By the job's log settings: neither files' names nor else what nobody needs.
+    assert " INFO " not in executors_logs(tmp_path / "work")
 
     before = sorted(tmp_path.glob("scores/**/*.parquet"))
     # No engine finds a GPU behind the announced addresses.

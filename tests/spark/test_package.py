@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from daemons import SPARK_HOME, daemon
+from daemons import SPARK_HOME, daemon, executors_logs
 from reference import reference_probability
 
 from cluster.verify_environment import problems_in_list
@@ -126,6 +126,7 @@ def test_executors_without_the_project_score_with_the_shipped_environment(
     table = ds.dataset(shared / "scores", partitioning="hive").to_table().sort_by("review_id")
     expected = reference_probability(model, reviews.sort_by("review_id")["text"].to_pylist())
     np.testing.assert_allclose(table["positive_probability"].to_numpy(), expected, atol=1e-5)
+    assert " INFO " not in executors_logs(shared / "work")
 
 
 @pytest.fixture
