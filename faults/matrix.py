@@ -127,7 +127,8 @@ def _write(folder: Path, file: Path) -> None:
         vanished=sum(result["vanished"] for result in results),
     )
     table = markdown_table(["run", "exit code", "seconds", "after it"], rows)
-    file.write_text(f"{head}\n{table}\n{_SABOTAGE}\n{markdown_table(['broken', 'found'], broken)}")
+    text = f"{head}\n{table}\n{_SABOTAGE}\n{markdown_table(['broken', 'found'], broken)}\n"
+    file.write_text(text.replace(str(folder), "build/faults"))  # of whoever ran it, no path
 
 
 def _verdict(result: dict[str, Any]) -> str:
