@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-
 from sentiment_core.errors import SentimentError
 
 __all__ = ["describe_unexpected", "withholding_content"]
@@ -35,7 +32,8 @@ def describe_unexpected(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if set(_PACKAGES) & set(Path(frame.filename).parts)]
     frame = (ours or frames)[-1]
-    condition = _CONDITION.search(str(error)) if isinstance(error, PySparkException | Py4JJavaError) else None
+    of_spark = type(error).__module__.partition(".")[0] in ("pyspark", "py4j")  # which need not be imported
+    condition = _CONDITION.search(str(error)) if of_spark else None
     named = f" {condition[1]}" if condition else ""
     return (
         f"internal error: {type(error).__name__}{named} in line {frame.lineno} of {Path(frame.filename).name}; its "
