@@ -297,6 +297,8 @@ def save_model(model: Model, directory: Path | str) -> None:
             target.rename(outgoing)
         staging.rename(target)
     except OSError as error:
+        if outgoing.exists() and not target.exists():
+            outgoing.rename(target)
         shutil.rmtree(staging, ignore_errors=True)
         raise EnvironmentFault(f"{directory} cannot be written ({error.strerror}); make room and run again") from error
     shutil.rmtree(outgoing, ignore_errors=True)

@@ -597,6 +597,24 @@ def test_an_interrupted_save_leaves_the_old_model_whole(
     assert load_model(tmp_path / "model").sha256 == new.sha256
 
 
+def test_a_model_that_cannot_get_its_name_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tiny_model(1)
+    save_model(old, tmp_path / "model")
+    rename = Path.rename
+
+    def refused(path: Path, to: Path) -> Path:
+        if path.name == ".model.new":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refused)
+        with pytest.raises(EnvironmentFault, match="model cannot be written"):
+            save_model(tiny_model(2), tmp_path / "model")
+    assert load_model(tmp_path / "model").sha256 == old.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_what_an_interrupted_save_left_is_no_obstacle(tmp_path: Path) -> None:
     for left in (".model.new", ".model.old"):
         (tmp_path / left).mkdir()
