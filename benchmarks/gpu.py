@@ -1,8 +1,9 @@
-"""Our GPU engine beside its peers on one card: speed by batch size, agreement with the oracle, where the time goes.
+"""Our GPU engine on one card: agreement with the oracle, speed from text to probability, its peers, sharing the card.
 
     .venv/bin/python -m benchmarks.gpu --data DIRECTORY
 
-Batches grow until they hold all reviews or the card is full. Without a CUDA GPU: one sentence and exit code 6.
+Each part is a process of its own with a time limit; what it had found by then is kept, and what failed is named.
+Without a CUDA GPU: one sentence and exit code 6.
 """
 
 from __future__ import annotations
@@ -10,265 +11,215 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import onnxruntime
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from benchmarks.command import benchmark_parser, parse, run
-from benchmarks.figures import Spread, markdown_table
-from benchmarks.report import machine
+from benchmarks.figures import markdown_table
 from benchmarks.reviews import prepare_reviews
-from sentiment_core.artifact import Model, load_model
-from sentiment_core.batching import token_batches
-from sentiment_core.engines.onnx_graph import onnx_graph
 from sentiment_core.errors import AuditError, EnvironmentFault
-from sentiment_core.scoring import Scorer
-from tests.reference import reference_probability
 
-__all__ = ["TOLERANCES", "main", "measure_engine", "measure_peer"]
+__all__ = ["main", "tables"]
 
 _LOGGER = logging.getLogger(__name__)
-# Of a probability, against the float64 oracle.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-3}
-_SMALLEST_BATCH = 1 << 14
-_ORACLE_REVIEWS = 100
-_PEER_REVIEWS = 5_000
-_PEER_BATCH_SIZE = 64
+# Seconds that a part may take at most.
+_PARTS = {"engine": 110.0, "workers": 80.0, "peers": 60.0}
+# Before its process is ended, a part has so long to end its last step.
+_GRACE = 15.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    options = parse(benchmark_parser(__doc__, reviews=50_000, quick_reviews=500), arguments)
+    parser = benchmark_parser(__doc__, reviews=20_000, quick_reviews=500)
+    parser.add_argument("--file", type=Path, help="Parquet with text, and the oracle's probability; instead of --data")
+    parser.add_argument("--seconds", type=float, default=240.0, help="default: %(default)s")
+    options = parse(parser, arguments)
     return run(lambda: report(options))
 
 
 def report(options: argparse.Namespace) -> None:
-    """Measure, save ``gpu.json`` and print the tables.
+    """Measure, save ``gpu.json`` and ``gpu.md``, and print the tables.
 
     Raises
     ------
     EnvironmentFault
         If there is no GPU.
     AuditError
-        If an engine differs from the oracle.
+        If an engine differs from the oracle, or a step failed.
     """
-    card = _card()
-    results = {"card": card, "machine": machine(), **_measure(options)}
-    (options.directory / "gpu.json").write_text(json.dumps(results, indent=2) + "\n")
+    _require_gpu()
+    options.directory.mkdir(parents=True, exist_ok=True)
+    reviews = options.file or prepare_reviews(options.directory, data=options.data, n_reviews=options.reviews)
+    results: dict[str, Any] = {}
+    for _ in measured(results, reviews, options.directory, model=options.model, seconds=options.seconds):
+        (options.directory / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
+        (options.directory / "gpu.md").write_text(tables(results) + "\n")
     print(tables(results))
-    disagreeing = [name for name, engine in results["engines"].items() if not engine["agrees"]]
-    if disagreeing:
-        raise AuditError(f"{', '.join(disagreeing)} differ from the oracle by too much")
+    broken = list(failures(results))
+    if broken:
+        raise AuditError("; ".join(broken))
 
 
-def measure_engine(
-    model: Model, texts: pa.Array, *, device: str, precision: str, rounds: int, smallest_batch: int = _SMALLEST_BATCH
-) -> dict[str, Any]:
-    """Our torch engine on all texts.
-
-    Parameters
-    ----------
-    model : Model
-    texts : Arrow array of string, shape (N,)
-    device : str
-        ``gpu:N``, or ``cpu`` to try it.
-    precision : str
-        ``float32`` or ``float16``.
-    rounds : int
-    smallest_batch : int
-        Tokens of the first batches; each further size is twice the one before.
-    """
-    scorer = Scorer(model, engine="torch", precision=precision, device=device)
-    some = texts[:_ORACLE_REVIEWS]
-    change = float(
-        np.nanmax(
-            np.abs(scorer.score_texts(some).positive_probability - reference_probability(model, some.to_pylist()))
-        )
-    )
-    started = time.perf_counter()
-    encoded = model.text.encode(texts)
-    encode_seconds = time.perf_counter() - started
-    tokens = int(encoded.valid_length.sum())
-    sizes: list[dict[str, Any]] = []
-    stopped_by = None
-    for batch_tokens in _doubled(smallest_batch, up_to=tokens):
-        scorer.max_batch_tokens = batch_tokens
+def measured(
+    results: dict[str, Any],
+    reviews: Path,
+    directory: Path,
+    *,
+    model: Path,
+    seconds: float,
+    device: str = "gpu:0",
+    scale: float = 1.0,
+) -> Iterator[str]:
+    """Measure part by part into the results; gives the part's name after each."""
+    deadline = time.monotonic() + seconds
+    for name, most in _PARTS.items():
+        left = min(most, deadline - time.monotonic() - _GRACE)
+        result = (directory / f"gpu-{name}.json").absolute()
+        result.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "benchmarks.gpu_part", name, "--reviews", str(reviews.absolute())]
+        command += [
+            "--model",
+            str(model.absolute()),
+            "--result",
+            str(result),
+            "--device",
+            device,
+            "--seconds",
+            f"{left:.0f}",
+            "--scale",
+            str(scale),
+        ]
+        started = time.monotonic()
         try:
-            whole = [_whole_way(scorer, texts, device=device) for _ in range(rounds + 1)][1:]  # the first warms up
-            started = time.perf_counter()
-            batches = list(token_batches(encoded, max_batch_tokens=batch_tokens, length_step=scorer.engine.length_step))
-            batch_seconds = time.perf_counter() - started
-            started = time.perf_counter()
-            for batch in batches:
-                scorer.engine.logits(batch.token_ids, batch.valid_length)
-            engine_seconds = time.perf_counter() - started
-        except RuntimeError as error:  # out of memory is one; cuDNN has limits of its own
-            if not sizes:
-                raise
-            stopped_by = str(error).splitlines()[0]
-            _LOGGER.info("%s, %s tokens a batch: %s", precision, f"{batch_tokens:,}", stopped_by)
-            break
-        seconds = Spread.of([one["seconds"] for one in whole])
-        sizes.append(
-            {
-                "batch_tokens": batch_tokens,
-                "seconds": asdict(seconds),
-                "reviews_per_second": len(texts) / seconds.median,
-                "tokens_per_second": tokens / seconds.median,
-                "gpu_memory_bytes": max(one["gpu_memory_bytes"] for one in whole),
-                "parts": {
-                    "text to ids": encode_seconds,
-                    "batches": batch_seconds,
-                    "engine, with both transfers": engine_seconds,
-                    "equal texts, decisions, the rest": seconds.median
-                    - encode_seconds
-                    - batch_seconds
-                    - engine_seconds,
-                },
-            }
-        )
-        _LOGGER.info(
-            "%s, %s tokens a batch: %.0f reviews/s", precision, f"{batch_tokens:,}", len(texts) / seconds.median
-        )
-    return {
-        "largest_change_from_oracle": change,
-        "agrees": change <= TOLERANCES[precision],
-        "tokens": tokens,
-        "sizes": sizes,
-        "stopped_by": stopped_by,
-    }
+            done = subprocess.run(command, cwd=Path(__file__).parents[1], timeout=max(1.0, left + _GRACE), check=False)
+            ended = f"exit code {done.returncode}" if done.returncode else None
+        except subprocess.TimeoutExpired:
+            ended = f"ended after {time.monotonic() - started:.0f} s"
+        results[name] = json.loads(result.read_text()) if result.exists() else {}
+        result.unlink(missing_ok=True)
+        results[name]["part"] = {"seconds": round(time.monotonic() - started, 1)} | ({"failed": ended} if ended else {})
+        yield name
 
 
-def measure_peer(
-    score: Callable[[list[str]], npt.NDArray[np.float64]], texts: pa.Array, *, rounds: int
-) -> dict[str, Any]:
-    """Reviews a second of another way to score."""
-    given = texts.to_pylist()
-    score(given[:_PEER_BATCH_SIZE])
-    speeds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        score(given)
-        speeds.append(len(given) / (time.perf_counter() - started))
-    return {"reviews": len(given), "reviews_per_second": asdict(Spread.of(speeds))}
-
-
-def onnx_scorer(model: Model, *, provider: str) -> Callable[[list[str]], npt.NDArray[np.float64]]:
-    """The float32 graph in ONNX Runtime, sorted batches, on a provider such as ``CUDAExecutionProvider``."""
-    session = onnxruntime.InferenceSession(onnx_graph(model, precision="float32"), providers=[provider])
-
-    def score(texts: list[str]) -> npt.NDArray[np.float64]:
-        encoded = model.text.encode(pa.array(texts, pa.large_string()))
-        logits = np.zeros(len(texts), np.float32)
-        for batch in token_batches(encoded, max_batch_tokens=1 << 18):
-            inputs = {"token_ids": batch.token_ids, "valid_length": batch.valid_length}
-            (logits[batch.rows],) = session.run(["logits"], inputs)
-        return model.decision.probability(logits)
-
-    return score
+def failures(results: dict[str, Any]) -> Iterator[str]:
+    """One phrase for each step that failed or does not agree."""
+    for part, steps in results.items():
+        for name, step in steps.items():
+            if "failed" in step:
+                yield f"{part}, {name}: {step['failed']}"
+            elif step.get("agrees") is False:
+                yield f"{name} differs from the oracle by too much"
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Engines, parts of the time and peers as Markdown."""
-    sizes = [
+    """What was found as Markdown."""
+    engine, peers = results.get("engine", {}), results.get("peers", {})
+    parts = [_card_line(engine.get("card", {})), _agreement(engine), _forms(engine.get("forms", {}).get("rows", []))]
+    parts += [_one_worker(engine), _workers(results.get("workers", {})), _peers(peers)]
+    if engine.get("out of memory"):
+        parts.append("out of memory: " + json.dumps(engine["out of memory"]))
+    parts.append("\n".join(f"failed: {failure}" for failure in failures(results)))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _card_line(card: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in card.items() if name != "seconds")
+
+
+def _agreement(engine: dict[str, Any]) -> str:
+    rows = [
         [
-            precision,
-            f"{size['batch_tokens']:,}",
-            f"{size['reviews_per_second']:,.0f}",
-            f"{size['tokens_per_second']:,.0f}",
-            f"{size['gpu_memory_bytes'] / 1e9:.1f}",
-            ", ".join(f"{name} {seconds:.2f}" for name, seconds in size["parts"].items()),
+            step["engine"],
+            f"{step['real_reviews']:,}",
+            *(_exponent(step["largest_change"].get(name)) for name in step["largest_change"]),
+            _exponent(step["change_99.9_percentile"]),
+            _exponent(step["tolerance"]),
+            str(step["labels_changed"]),
+            str(step["scored_again_changed"]),
+            _exponent(step["largest_change_by_neighbours"]),
         ]
-        for precision, engine in results["engines"].items()
-        for size in engine["sizes"]
+        for name, step in engine.items()
+        if name.startswith("oracle") and "engine" in step
     ]
-    peers = [
-        [name, f"{peer['reviews']:,}", f"{Spread(**peer['reviews_per_second']):,.0f}"]
-        for name, peer in results["peers"].items()
-    ]
-    agreement = [
-        f"{precision}: {engine['largest_change_from_oracle']:.1e} from the oracle at most, {TOLERANCES[precision]:.0e} "
-        "allowed"
-        for precision, engine in results["engines"].items()
-    ]
-    header = ["precision", "tokens a batch", "reviews/s", "tokens/s", "GPU memory, GB", "where the seconds go"]
-    return "\n\n".join(
+    header = ["engine", "real reviews", "largest change", "golden model", "golden reviews", "99.9 %", "allowed"]
+    header += ["labels changed", "changed when scored again", "by neighbours"]
+    return markdown_table(header, rows) if rows else ""
+
+
+def _forms(rows: Sequence[dict[str, Any]]) -> str:
+    header = ["engine alone", "precision", "tokens a batch", "streams", "million tokens/s", "GPU memory, GB"]
+    cells = [
         [
-            f"{results['reviews']:,} reviews from text to probability on one {results['card']}",
-            markdown_table(header, sizes),
-            "\n".join(agreement),
-            markdown_table(["peer", "reviews", "reviews/s"], peers),
+            row["form"],
+            row["precision"],
+            f"{row['batch_tokens']:,}",
+            str(row["streams"]),
+            row["failed"] if "failed" in row else f"{row['tokens_per_second'] / 1e6:.1f}",
+            "" if "failed" in row else f"{row['gpu_memory_bytes'] / 1e9:.1f}",
         ]
-    )
+        for row in rows
+    ]
+    return markdown_table(header, cells) if cells else ""
 
 
-def _card() -> str:
-    """The GPU's name.
+def _one_worker(engine: dict[str, Any]) -> str:
+    header = ["one worker, text to probability", "reviews/s", "million tokens/s", "engine's share", "GPU memory, GB"]
+    cells = [
+        [
+            f"{step['threads']} threads, {step['lanes']} lanes",
+            f"{step['reviews_per_second']:,.0f}",
+            f"{step['tokens_per_second'] / 1e6:.1f}",
+            f"{step['engine_share']:.0%}",
+            f"{step['gpu_memory_bytes'] / 1e9:.1f}",
+        ]
+        for name, step in engine.items()
+        if name.startswith("worker") and "reviews_per_second" in step
+    ]
+    return markdown_table(header, cells) if cells else ""
 
-    Raises
-    ------
-    EnvironmentFault
-        If there is none that PyTorch can use.
-    """
+
+def _workers(workers: dict[str, Any]) -> str:
+    header = ["processes on the card", "reviews/s", "million tokens/s", "GPU memory in use, GB"]
+    cells = [
+        [
+            f"{step['workers']}, {', '.join(step['engines'])}",
+            f"{step['reviews_per_second']:,.0f}",
+            f"{step['tokens_per_second'] / 1e6:.1f}",
+            f"{step['gpu_memory_in_use_bytes'] / 1e9:.1f}",
+        ]
+        for step in workers.values()
+        if "reviews_per_second" in step
+    ]
+    return markdown_table(header, cells) if cells else ""
+
+
+def _peers(peers: dict[str, Any]) -> str:
+    cells = [
+        [name, f"{step['reviews']:,}", f"{step['reviews_per_second']:,.0f}"]
+        if "reviews" in step
+        else [name, step.get("skipped") or step.get("failed", ""), ""]
+        for name, step in peers.items()
+        if name != "part"
+    ]
+    return markdown_table(["peer", "reviews", "reviews/s"], cells) if cells else ""
+
+
+def _exponent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
+
+
+def _require_gpu() -> None:
     if find_spec("torch") is None:
         raise EnvironmentFault("the GPU benchmark needs PyTorch; pip install 'sentiment-warehouse[gpu]'")
     import torch
 
     if not torch.cuda.is_available():
         raise EnvironmentFault("there is no CUDA GPU that PyTorch can use; run `make bench` for the CPU")
-    return str(torch.cuda.get_device_name(0))
-
-
-def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks.peer_torch import torch_loop
-
-    model = load_model(options.model)
-    reviews = prepare_reviews(options.directory, data=options.data, n_reviews=options.reviews)
-    texts = pq.read_table(reviews, columns=["text"])["text"].cast(pa.large_string()).combine_chunks()
-    some = texts[:_PEER_REVIEWS]
-    engines = {
-        precision: measure_engine(model, texts, device="gpu:0", precision=precision, rounds=options.rounds)
-        for precision in TOLERANCES
-    }
-    loop = torch_loop(model, batch_size=_PEER_BATCH_SIZE, device="cuda:0")
-    peers = {
-        f"PyTorch loop, batches of {_PEER_BATCH_SIZE} as they come": measure_peer(loop, some, rounds=options.rounds)
-    }
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        score = onnx_scorer(model, provider="CUDAExecutionProvider")
-        peers["ONNX Runtime on CUDA, sorted batches"] = measure_peer(score, some, rounds=options.rounds)
-    return {"reviews": len(texts), "rounds": options.rounds, "engines": engines, "peers": peers}
-
-
-def _doubled(first: int, *, up_to: int) -> Iterator[int]:
-    """First, twice that and so on, until one batch would hold everything."""
-    yield first
-    while first < up_to:
-        first *= 2
-        yield first
-
-
-def _whole_way(scorer: Scorer, texts: pa.Array, *, device: str) -> dict[str, float]:
-    """Text to probability, once."""
-    import torch
-
-    on_gpu = device != "cpu"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device.replace("gpu", "cuda"))
-    started = time.perf_counter()
-    scorer.score_texts(texts)
-    seconds = time.perf_counter() - started
-    memory = torch.cuda.max_memory_allocated(device.replace("gpu", "cuda")) if on_gpu else 0
-    return {"seconds": seconds, "gpu_memory_bytes": memory}
 
 
 if __name__ == "__main__":

@@ -58,10 +58,10 @@ class SentimentLSTM(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 def torch_loop(
-    model: Model, *, batch_size: int, device: str = "cpu"
+    model: Model, *, batch_size: int, device: str = "cpu", by_length: bool = False, half: bool = False
 ) -> Callable[[Sequence[str]], npt.NDArray[np.float64]]:
-    """Texts -> probabilities, by the weights of a model."""
-    net = SentimentLSTM(model).eval().to(device)
+    """Texts -> probabilities, by the weights of a model; in batches as they come, or of similar length."""
+    net = SentimentLSTM(model).eval().to(device, torch.float16 if half else torch.float32)
     ids = {word: index for index, word in enumerate(model.text.vocabulary.words)}
     max_tokens = model.text.settings.max_tokens
 
@@ -70,14 +70,19 @@ def torch_loop(
         return torch.tensor([ids.get(word, UNKNOWN_ID) for word in words] or [UNKNOWN_ID])
 
     def score(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        logits = []
+        encoded_texts = [encoded(text) for text in texts]
+        order = list(range(len(texts)))
+        if by_length:
+            order.sort(key=lambda place: len(encoded_texts[place]))
+        logits = np.empty(len(texts), np.float32)
         with torch.inference_mode():
             for start in range(0, len(texts), batch_size):
-                rows = [encoded(text) for text in texts[start : start + batch_size]]
+                places = order[start : start + batch_size]
+                rows = [encoded_texts[place] for place in places]
                 lengths = torch.tensor([len(row) for row in rows])
                 padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-                logits.append(net(padded.to(device), lengths).cpu().numpy())
-        return model.decision.probability(np.concatenate(logits))
+                logits[places] = net(padded.to(device), lengths).float().cpu().numpy()
+        return model.decision.probability(logits)
 
     return score
 

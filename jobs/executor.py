@@ -31,6 +31,7 @@ from jobs.extra_columns import DRIVERS, probability_of
 from jobs.schema import GROUP, TEXT
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.errors import AuditError, ModelError
+from sentiment_core.lanes import in_order
 from sentiment_core.scores import Scores
 from sentiment_core.scoring import Scorer, score_by_each
 
@@ -108,7 +109,7 @@ class GroupScorer:
     most_failed : int
         Rows that may fail in the whole run.
     statistics : Accumulator
-        Takes the worker's report.
+        Takes the worker's report; its seconds are those of each batch, which on a GPU pass at the same time.
     """
 
     models: tuple[SharedModel, ...]
@@ -139,19 +140,23 @@ class GroupScorer:
         scorers = [loaded[model.sha256] for model in self.models]
         report: dict[str, Any] = {"rows": 0, "tokens": 0, "groups": 1, "seconds": 0.0}
         failures = [Counter[str]() for _ in self.models]
-        for batch in batches:
+
+        def score(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Counter[str]], float]:
             started = time.perf_counter()
             left = self.most_failed - max(counted.total() for counted in failures)
             scores = score_by_each(scorers, batch[TEXT], most_failed=left, drivers=self.drivers)
-            for counted, of_model in zip(failures, scores):
-                counted.update(of_model.failures())
+            scored = _append(batch, self._columns(scores))
+            return scored, [of_model.failures() for of_model in scores], time.perf_counter() - started
+
+        for scored, failed, seconds in in_order(score, batches, lanes=min(scorer.lanes for scorer in scorers)):
+            for counted, of_model in zip(failures, failed):
+                counted.update(of_model)
                 if counted.total() > self.most_failed:
                     raise AuditError(
                         f"more than {self.most_failed:,} rows failed {dict(counted)}, which is more than "
                         "--max-failed-ratio allows; nothing was published"
                     )
-            scored = _append(batch, self._columns(scores))
-            report["seconds"] += time.perf_counter() - started
+            report["seconds"] += seconds
             report["rows"] += scored.num_rows
             report["tokens"] += pc.sum(scored["n_tokens"]).as_py() or 0
             yield scored

@@ -21,8 +21,8 @@ __all__ = ["FAILURES", "Halving", "RowFailure", "Rows", "reason_of"]
 
 # Why a row has no score: not a number, the process died, no memory, no answer in time, or an exception.
 FAILURES = ("non_finite", "crash", "memory", "hang", "error")
-# What libraries say instead of raising a MemoryError: CUDA, MXNet, ONNX Runtime, C++.
-_OUT_OF_MEMORY = ("out of memory", "bad_alloc", "failed to allocate", "cannot allocate memory")
+# What libraries say instead of raising a MemoryError: CUDA, cuBLAS and cuDNN, MXNet, ONNX Runtime, C++.
+_OUT_OF_MEMORY = ("out of memory", "status_alloc_failed", "bad_alloc", "failed to allocate", "cannot allocate memory")
 
 Rows = npt.NDArray[np.int64]
 Result = TypeVar("Result")

@@ -26,6 +26,7 @@ from sentiment_core.engines.selection import make_engine
 from sentiment_core.errors import NonFiniteError, UsageError
 from sentiment_core.explanation import Explanation
 from sentiment_core.halving import Halving, Rows
+from sentiment_core.mxnet_setup import available_cores
 from sentiment_core.scores import Scores
 from sentiment_core.surviving import HARMLESS_IDS, Ids, Logits, surviving_logits
 from sentiment_core.text import EncodedTexts, split
@@ -81,6 +82,15 @@ class Scorer:
         self.engine = make(model, engine=engine, precision=precision, device=device, threads=threads)
         self._encode = self.engine.encode if isinstance(self.engine, IsolatedEngine) else model.text.encode
         self.max_batch_tokens = max_batch_tokens or self.engine.batch_tokens
+        self._threads = threads or available_cores()
+
+    @property
+    def lanes(self) -> int:
+        """Calls of `score_texts` that pay at the same time, by as many threads.
+
+        On a GPU, one more than there are threads to read texts: while it computes one array, they read the next.
+        """
+        return 1 if self.engine.device == "cpu" or self.engine.concurrency == 1 else self._threads + 1
 
     def score_texts(
         self,

@@ -304,14 +304,37 @@ def test_without_a_gpu_its_benchmark_says_so(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err.splitlines()[-1].startswith("benchmark: failed: the")
 
 
-def test_the_gpu_benchmark_grows_its_batches_and_asks_the_oracle(model: Model, reviews: Path) -> None:
+def test_the_gpu_benchmark_measures_asks_the_oracle_and_goes_on_after_a_failure(
+    model: Model, reviews: Path, tmp_path: Path
+) -> None:
+    """On the CPU, with a few reviews; the transformer is not there."""
     pytest.importorskip("torch", reason="needs torch")
-    texts = pq.read_table(reviews)["text"].combine_chunks()
-    found = gpu.measure_engine(model, texts, device="cpu", precision="float32", rounds=1, smallest_batch=512)
-    assert found["agrees"]
-    sizes = [size["batch_tokens"] for size in found["sizes"]]
-    assert sizes == [512 << step for step in range(len(sizes))]
-    assert sizes[-2] < found["tokens"] <= sizes[-1]
-    score = gpu.onnx_scorer(model, provider="CPUExecutionProvider")
-    np.testing.assert_allclose(score(texts.to_pylist()), reference_probability(model, texts.to_pylist()), atol=1e-4)
-    assert gpu.measure_peer(score, texts, rounds=1)["reviews"] == len(texts)
+    texts = pq.read_table(reviews)["text"]
+    table = pa.table({"text": texts, "oracle": reference_probability(model, texts.to_pylist())})
+    pq.write_table(table.replace_schema_metadata({"model_sha256": model.sha256}), tmp_path / "texts.parquet")
+    save_model(model, tmp_path / "model")
+    options = {"model": tmp_path / "model", "seconds": 500, "device": "cpu", "scale": 0.002}
+    results: dict[str, Any] = {}
+    parts = list(gpu.measured(results, tmp_path / "texts.parquet", tmp_path, **options))
+    assert parts == list(results) == ["engine", "workers", "peers"]
+    assert list(gpu.failures(results)) == []
+    oracle = results["engine"]["oracle, float32"]
+    assert oracle["agrees"] and oracle["largest_change"]["real"] < 1e-5
+    assert results["engine"]["out of memory"]["failures"] == {}
+    assert results["engine"]["worker, 1 threads"]["reviews_per_second"] > 0
+    assert results["workers"]["2 workers"]["reviews"] == 2 * results["workers"]["1 workers"]["reviews"] > 0
+    text = gpu.tables(results)
+    for table_of in ("engine alone", "one worker", "processes on the card", "peer"):
+        assert f"| {table_of}" in text
+
+
+def test_what_fails_on_the_gpu_is_named() -> None:
+    results = {
+        "engine": {"oracle, float16": {"agrees": False}, "forms": {"failed": "RuntimeError: no"}},
+        "peers": {"part": {"failed": "ended after 60 s"}},
+    }
+    assert list(gpu.failures(results)) == [
+        "oracle, float16 differs from the oracle by too much",
+        "engine, forms: RuntimeError: no",
+        "peers, part: ended after 60 s",
+    ]

@@ -46,16 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def gpus() -> int:
-    if find_spec("torch") is None:
-        return 0
-    import torch
-
-    return int(torch.cuda.device_count())
-
-
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed; the extra gpu brings it")
-needs_gpu = pytest.mark.skipif(gpus() == 0, reason="PyTorch finds no GPU")
 FLOAT32 = ["mxnet", "onnx", pytest.param("torch", marks=needs_torch)]
 ONNX = ["float32", "int8"]
 
@@ -352,18 +343,6 @@ def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(engine: str) -> N
     with pytest.raises(EnvironmentFault, match="cannot use GPU 63") as caught:
         make_engine(model_of("usual"), engine=engine, precision="auto", device="gpu:63", threads=1)
     assert caught.value.exit_code == 6
-
-
-@needs_torch
-@needs_gpu
-@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("float16", 2e-3)])
-@pytest.mark.parametrize("name", ["odd sizes", "aligned sizes"])
-def test_a_gpu_agrees_with_the_oracle(name: str, precision: str, most: float) -> None:
-    scorer = Scorer(model_of(name), engine="torch", precision=precision, device="gpu:0")
-    assert (scorer.engine.name, scorer.engine.device) == (f"torch {precision}", "gpu:0")
-    for max_batch_tokens in (50, 16_384):
-        found = probability(scorer, TEXTS, max_batch_tokens=max_batch_tokens)
-        np.testing.assert_allclose(found, expected_of(name), atol=most)
 
 
 def test_a_model_larger_than_a_graph_may_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

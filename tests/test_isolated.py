@@ -241,8 +241,9 @@ def spread(logits: Any, hit: Any) -> Any:
         (throw(RuntimeError("dimension mismatch in text 'secret'")), "error"),
         (throw(MemoryError()), "memory"),
         (throw(RuntimeError("[ONNXRuntimeError] : std::bad_alloc")), "memory"),
+        (throw(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")), "memory"),
     ],
-    ids=["spread", "inf", "error", "memory", "bad_alloc"],
+    ids=["spread", "inf", "error", "memory", "bad_alloc", "cublas"],
 )
 def test_texts_on_which_the_engine_fails_are_marked_and_the_others_get_the_same_bits(
     options: dict[str, Any], do: Any, reason: str

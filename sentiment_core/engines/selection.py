@@ -146,9 +146,13 @@ def make_engine(model: Model, *, engine: str, precision: str, device: str, threa
 
             return OnnxEngine(model, precision=precision, threads=threads)
         if name == "torch":
+            if gpu is not None:
+                from sentiment_core.engines.cuda import CudaEngine
+
+                return CudaEngine(model, precision=precision, gpu=gpu)
             from sentiment_core.engines.torch import TorchEngine
 
-            return TorchEngine(model, precision=precision, gpu=gpu, threads=threads)
+            return TorchEngine(model, threads=threads)
         prepare_mxnet(threads=threads)
         from sentiment_core.engines.mxnet import MXNetEngine
     except (ImportError, OSError) as error:
