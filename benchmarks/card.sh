@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checks that need a GPU, all in one command of at most 270 seconds, on a machine that has PyTorch with CUDA and
+# The checks that need a GPU, all in one command of at most 260 seconds, on a machine that has PyTorch with CUDA and
 # nothing of MXNet, Spark or Java:
 #
 #     bash benchmarks/card.sh FOLDER
@@ -15,8 +15,8 @@ mkdir -p "$out"
 [ ! -e "$folder/pyspark.tar.gz" ] || tar xzf "$folder/pyspark.tar.gz" -C "$site"
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 status=0
-timeout 55 python3 -m pytest -p no:cacheprovider -rs tests/test_gpu.py tests/test_lanes.py tests/test_engines.py \
+timeout 50 python3 -m pytest -p no:cacheprovider -rs tests/test_gpu.py tests/test_lanes.py tests/test_engines.py \
   -k "(gpu or torch or lanes) and not mxnet" -n 4 >"$out/tests.txt" 2>&1 || status=$?
 tail -n 15 "$out/tests.txt"
-timeout 215 python3 -m benchmarks.gpu --file "$folder/reviews.parquet" --directory "$out" --seconds 205 || status=$?
+timeout 210 python3 -m benchmarks.gpu --file "$folder/reviews.parquet" --directory "$out" --seconds 200 || status=$?
 exit "$status"

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -167,10 +168,12 @@ def the_engine(part: Part) -> None:
     for precision in TOLERANCES:
         part.step(f"oracle, {precision}", partial(agreement, part, precision))
     part.step("out of memory", lambda: out_of_memory(part, part.films(1)[0]))
-    for threads, n_slices in ((1, 8), (16, 48), (4, 24), (2, 12), (8, 48)):
-        part.step(f"worker, {threads} threads", partial(one_worker, part, threads=threads, n_slices=n_slices))
     part.step("worker, nothing at the same time", lambda: one_worker(part, threads=1, n_slices=8, lanes=1))
+    for threads, n_slices in ((1, 8), (16, 48)):
+        part.step(f"worker, {threads} threads", partial(one_worker, part, threads=threads, n_slices=n_slices))
     part.step("forms", lambda: {"rows": list(forms(part, part.films(4)))})
+    for threads, n_slices in ((4, 24), (8, 32), (2, 12)):
+        part.step(f"worker, {threads} threads", partial(one_worker, part, threads=threads, n_slices=n_slices))
 
 
 def the_peers(part: Part) -> None:
@@ -202,8 +205,8 @@ def the_workers(part: Part) -> None:
     if not part.step("start of the workers", start):
         return
     try:
-        for count in (1, 4, 8, most) if most > 2 else (1, most):
-            part.step(f"{count} workers", partial(workers[0].run, count, n_slices=8 if part.scale == 1 else 2))
+        for count, n_slices in ((1, 8), (4, 8), (8, 6), (most, 4)) if most > 2 else ((1, 2), (most, 2)):
+            part.step(f"{count} workers", partial(workers[0].run, count, n_slices=n_slices))
     finally:
         workers[0].close()
 
@@ -225,12 +228,13 @@ def card(device: str) -> dict[str, Any]:
         return found
     properties = torch.cuda.get_device_properties(0)
     asked = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
-    smi = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    there = shutil.which(asked[0]) is not None
+    smi = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout if there else ""
     return found | {
         "card": properties.name,
         "memory_bytes": properties.total_memory,
         "multiprocessors": properties.multi_processor_count,
-        "nvidia_smi": smi,
+        "nvidia_smi": smi.strip(),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }

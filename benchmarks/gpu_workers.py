@@ -149,7 +149,7 @@ def _work(connection: Connection, number: int, content: bytes, device: str, revi
                 tokens += int(np.minimum(scored["n_tokens"].to_numpy(), model.text.settings.max_tokens).sum())
             return {"reviews": rows, "tokens": tokens, "seconds": time.perf_counter() - started}
 
-        engine = run(1) and _engine_name(device)
+        engine = run(2) and _engine_name(device)
         connection.send({})
         while True:
             answer = run(connection.recv())
