@@ -19,6 +19,7 @@ from sentiment_core.scoring import Scorer
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; the extra gpu brings it")
 
 from benchmarks.gpu_engines import ENGINES  # noqa: E402, they need PyTorch
+from benchmarks.peer_torch import torch_loop  # noqa: E402
 from sentiment_core.engines.cuda import CudaEngine  # noqa: E402
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")
@@ -190,3 +191,11 @@ def test_the_worker_s_function_keeps_rows_and_order_on_several_lanes(monkeypatch
     alone = list(score(batches()))
     monkeypatch.setattr(Scorer, "lanes", 4)
     assert list(score(batches())) == alone
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+def test_the_peer_answers_in_the_order_of_the_texts(by_length: bool) -> None:
+    model = tiny_model(7)
+    texts = ["good film", "bad " * 9, "the plot and the acting", "very very good", "worst"] * 4
+    found = torch_loop(model, batch_size=3, by_length=by_length)(texts)
+    np.testing.assert_allclose(found, reference_probability(model, texts), atol=1e-5)
