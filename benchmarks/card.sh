@@ -15,8 +15,8 @@ mkdir -p "$out"
 [ ! -e "$folder/pyspark.tar.gz" ] || tar xzf "$folder/pyspark.tar.gz" -C "$site"
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 status=0
-timeout 50 python3 -m pytest -p no:cacheprovider -rs tests/test_gpu.py tests/test_lanes.py tests/test_engines.py \
+timeout 205 python3 -m benchmarks.gpu --file "$folder/reviews.parquet" --directory "$out" --seconds 195 || status=$?
+timeout 55 python3 -m pytest -p no:cacheprovider -rs tests/test_gpu.py tests/test_lanes.py tests/test_engines.py \
   -k "(gpu or torch or lanes) and not mxnet" -n 4 >"$out/tests.txt" 2>&1 || status=$?
-tail -n 15 "$out/tests.txt"
-timeout 210 python3 -m benchmarks.gpu --file "$folder/reviews.parquet" --directory "$out" --seconds 200 || status=$?
+tail -n 25 "$out/tests.txt"
 exit "$status"
