@@ -1,4 +1,8 @@
-"""The system's Chromium without a window, and a page of a file in it that reports what a user would not see."""
+"""The system's Chromium without a window, and a page of a file in it that reports what a user would not see.
+
+The page draws after a click has returned. A test therefore looks at it with ``expect``, which waits for what it looks
+for; ``all_inner_texts``, ``count`` and their kind do not wait.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 __all__ = ["Watched", "opened_browser"]
+
+# A bound for what never happens; what happens is not waited for any longer than it takes.
+_MOST_MILLISECONDS = 60_000
+expect.set_options(timeout=_MOST_MILLISECONDS)
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -23,7 +31,9 @@ def opened_browser() -> Iterator[Browser]:
         pytest.skip("no Chromium on this machine; apt-get install chromium")
     with sync_playwright() as playwright:
         # Its own sandbox does not start for root, nor in most containers; the pages are ours.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=_MOST_MILLISECONDS
+        )
         try:
             yield browser
         finally:
@@ -35,6 +45,7 @@ class Watched:
 
     def __init__(self, browser: Browser, file: Path, *, fragment: str = "", **options: Any) -> None:
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(_MOST_MILLISECONDS)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -50,6 +61,11 @@ class Watched:
     def _dismiss(self, dialog: Any) -> None:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
+
+    def wait_for_complaint(self, text: str) -> None:
+        """Return once the console holds the text; its messages come after what caused them."""
+        if not any(text in complaint for complaint in self.complaints):
+            self.page.wait_for_event("console", lambda message: text in message.text)
 
     def assert_quiet(self) -> None:
         """Nothing failed, and nothing but the file itself was asked for."""

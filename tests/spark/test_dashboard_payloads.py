@@ -13,9 +13,10 @@ import pytest
 from browser import Watched, opened_browser
 from made_marts import write_mart, write_marts
 from payloads import PAYLOADS
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from pyspark.sql import SparkSession
 
+PAGE_ROWS = 25
 DAYS = [date(2026, 10, 1) + timedelta(number) for number in (0, 9, 25, 31)]
 
 
@@ -32,12 +33,16 @@ def hash_of(name: str, it: Page) -> str:
 def assert_shown_as_text(watched: Watched, names: tuple[str, ...], *, terms: bool) -> None:
     """Each name in the table and on a page of its own, where its terms are too, as it was."""
     it = watched.page
+    shown = it.locator("#product-table tbody th bdi")
     listed: list[str] = []
-    while True:
-        listed += it.locator("#product-table tbody th bdi").all_text_contents()
-        if it.locator("#next").is_disabled():
-            break
-        it.locator("#next").click()
+    for first in range(1, len(names) + 1, PAGE_ROWS):
+        last = min(first + PAGE_ROWS - 1, len(names))
+        expect(it.locator("#page")).to_have_text(f"{first} to {last}")
+        expect(shown).to_have_count(last - first + 1)
+        listed += shown.all_text_contents()
+        if last < len(names):
+            it.locator("#next").click()
+    expect(it.locator("#next")).to_be_disabled()
     assert sorted(listed) == sorted(names)
     for name in names:
         it.evaluate("hash => { location.hash = hash; }", hash_of(name, it))
@@ -48,10 +53,10 @@ def assert_shown_as_text(watched: Watched, names: tuple[str, ...], *, terms: boo
         )
         if terms:
             it.locator("#drivers tbody th").first.hover()
-            shown = it.locator("#drivers tbody th bdi").all_text_contents()
-            assert set(shown) <= set(PAYLOADS)
-            assert len(shown) == 24
-    assert it.locator("main script, main img, main iframe, main object, main base, main link, main style").count() == 0
+            expect(it.locator("#drivers tbody th bdi")).to_have_count(24)
+            assert set(it.locator("#drivers tbody th bdi").all_text_contents()) <= set(PAYLOADS)
+    hostile = it.locator("main script, main img, main iframe, main object, main base, main link, main style")
+    expect(hostile).to_have_count(0)
     assert "owned" not in it.evaluate("document.title").replace("document.title='owned'", "")
     watched.assert_quiet()
 
@@ -101,9 +106,12 @@ def test_payloads_as_terms_and_runs_are_text(
     assert code == 0, sentence
     with Watched(browser, tmp_path / "page.html") as watched:
         table = watched.page.locator("#runs table").first
-        assert sorted(table.locator("tbody th code").all_text_contents()) == sorted(PAYLOADS)
-        assert sorted(table.locator("tbody td:nth-child(7)").all_text_contents()) == sorted(PAYLOADS)
+        for cells in (table.locator("tbody th code"), table.locator("tbody td:nth-child(7)")):
+            expect(cells).to_have_count(len(PAYLOADS))
+            assert sorted(cells.all_text_contents()) == sorted(PAYLOADS)
         assert watched.page.locator(".title").text_content() == PAYLOADS[0]
         watched.page.locator("#chart-runs summary").click()
-        assert set(watched.page.locator("#chart-runs tbody td:first-child").all_text_contents()) == set(PAYLOADS)
+        drawn = watched.page.locator("#chart-runs tbody td:first-child")
+        expect(drawn).to_have_count(len(PAYLOADS))
+        assert set(drawn.all_text_contents()) == set(PAYLOADS)
         assert_shown_as_text(watched, PAYLOADS[:3], terms=True)
