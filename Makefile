@@ -5,7 +5,7 @@
 export ORT_DISABLE_TELEMETRY := 1
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
-.PHONY: help setup demo test test-integrity check audit package lock clean
+.PHONY: help setup demo test test-all test-integrity check audit package lock clean
 
 bin := .venv/bin
 uv := build/uv/bin/uv
@@ -39,8 +39,16 @@ demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark, sum them up
 	@$(bin)/sentiment dashboard --marts build/demo/marts --output build/demo/dashboard.html >/dev/null
 	@echo "Dashboard: build/demo/dashboard.html"
 
-test: .venv/dev-is-ready ## run the tests (ARGS="-k text" for some of them)
-	@$(bin)/pytest $(ARGS)
+# Two workers on two cores, each with a Spark session of its own; a file's tests share one. Threads of either would only
+# wait for those of the other.
+test test-all: export OMP_NUM_THREADS := 1
+workers := -n auto --dist loadfile --no-loadscope-reorder
+
+test: .venv/dev-is-ready ## run the tests, every promise among them, in minutes (ARGS="-k text" for some of them)
+	@$(bin)/pytest $(workers) -m "not slow" $(ARGS)
+
+test-all: .venv/dev-is-ready ## run all tests, the slow ones too (ARGS="-k text" for some of them)
+	@$(bin)/pytest $(workers) $(ARGS)
 
 test-integrity: .venv/dev-is-ready ## check data integrity on thousands of damaged files, models and texts
 	@$(bin)/pytest -m integrity --full $(ARGS)

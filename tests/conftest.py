@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from campaign import Campaign
 from hypothesis import settings
+from support.order import long_files_first, number_of_workers
+from support.progress import Progress
 
 # MXNet reads it at its import. On batches this small, threads only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,12 +23,25 @@ settings.load_profile("sentiment")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="campaigns of full size, as in `make test-integrity`")
+    parser.addoption("--store-seconds", action="store_true", help="keep how long each test took, for the time left")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hide what MXNet and GluonNLP, which will not change any more, could do better."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:mxnet")
     config.addinivalue_line("filterwarnings", "ignore:WARNING. New optimizer:UserWarning:mxnet")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Progress(config))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_files_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return number_of_workers()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""What the test run itself needs: its order over the workers, and what it shows while it runs."""
