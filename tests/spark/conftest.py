@@ -19,10 +19,18 @@ from sentiment_core.text import TextPipeline, TextSettings, build_vocabulary
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
-        # Java's second compiler would take longer than it saves.
-        java = "--driver-java-options -XX:TieredStopAtLevel=1"
-        settings = f"--master local[2] --conf spark.sql.shuffle.partitions=2 {java}"
-        patch.setenv("PYSPARK_SUBMIT_ARGS", f"{settings} pyspark-shell")
+        # Java's second compiler and its threads for garbage would take longer than they save. Its place for compiled code
+        # would be 48 MB then, which a few hundred plans fill; after that all of them are interpreted.
+        java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
+        settings = {
+            "spark.sql.shuffle.partitions": 2,
+            # Tests plan the same queries again and again.
+            "spark.sql.codegen.cache.maxEntries": 3000,
+            # The text of each plan is for a page that nobody opens.
+            "spark.sql.ui.explainMode": "simple",
+        }
+        conf = " ".join(f"--conf {name}={value}" for name, value in settings.items())
+        patch.setenv("PYSPARK_SUBMIT_ARGS", f"--master local[2] {conf} --driver-java-options '{java}' pyspark-shell")
         patch.chdir(tmp_path_factory.mktemp("spark"))
         session = spark_session("tests")
         session.sparkContext.setLogLevel("OFF")
