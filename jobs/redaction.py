@@ -15,9 +15,9 @@ _NAMES = r"secret|passw(?:or)?d|pwd|token|credential|(?:access|account|api)[._-]
 # Up to the last @ of the word, since a password may hold one. Of a port whose path has an @, too much is hidden.
 _PASSWORD = r"[^\s'\"]+(?=@)"
 
-# Spark replaces what these match: names or values of its settings, and parts of its plans. It searches each plan, of some
-# ten thousand characters, more than once; the colon alone is looked for first, since the lookbehind after it reads back
-# up to 200 characters at each place where it is tried.
+# Spark replaces what these match: names or values of its settings, and parts of its plans. It searches the text of each
+# plan, of ten thousand characters and more. The lookbehind reads back up to 200 characters at each place where it is
+# tried, so a colon alone is looked for before it.
 SPARK_REDACTION = {
     "spark.redaction.regex": rf"(?i){_NAMES}|://[^/\s:]{{0,200}}:{_PASSWORD}",
     "spark.sql.redaction.string.regex": rf"(?<=:)(?<=://[^/\s:]{{0,200}}:){_PASSWORD}",

@@ -1,4 +1,4 @@
-"""GUARANTEES.md promises nothing that no test proves, and quotes figures wherever a campaign gives some."""
+"""GUARANTEES.md promises nothing that no test proves, names the tier of each proof, and quotes figures of campaigns."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ class Found:
     def pytest_collection_finish(self, session):
         self.tests = {}
         for item in session.items:
-            name = item.nodeid.partition("[")[0]
-            self.tests.setdefault(name, set()).update(mark.name for mark in item.iter_markers())
+            found = self.tests.setdefault(item.nodeid.partition("[")[0], set())
+            marks = {mark.name for mark in item.iter_markers()}
+            found.update(marks - {"slow"}, {"make test-all" if "slow" in marks else "make test"})
 
 found = Found()
 code = pytest.main(["--collect-only", "-qq", "--no-header", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[found])
 print("\\n" + json.dumps({name: sorted(marks) for name, marks in found.tests.items()}))
 sys.exit(code)
 """
-_NODE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_NODE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`( \((?:more in )?`make test-all`\))?")
+# What stands after a proof, by the tiers in which its cases run.
+_TIERS = {
+    ("make test",): "",
+    ("make test", "make test-all"): " (more in `make test-all`)",
+    ("make test-all",): " (`make test-all`)",
+}
 _FIGURES = re.compile(r"`make ([\w-]+)`, 20\d\d-\d\d-\d\d: .*\d.*")
 
 
@@ -45,10 +52,17 @@ def faults(document: str, *, tests: dict[str, list[str]], targets: set[str]) -> 
     """What is wrong with the document, given the tests that there are with their markers, and the targets of make."""
     found = []
     for promise, proof, figures in rows(document):
-        names = ["::".join(node) for node in _NODE.findall(proof)]
+        said = {f"{file}::{name}": tier for file, name, tier in _NODE.findall(proof)}
+        names = list(said)
         if not names:
             found.append(f"{promise}: no proof")
         found += [f"{promise}: there is no test {name}" for name in names if name not in tests]
+        tiers = {name: _TIERS[tuple(sorted({"make test", "make test-all"} & {*tests[name]}))] for name in tests}
+        found += [
+            f"{promise}: write `{name}`{tiers[name]}" for name in names if name in tests and said[name] != tiers[name]
+        ]
+        if names and not any("make test" in tests.get(name, ("make test",)) for name in names):
+            found.append(f"{promise}: `make test` runs no proof of it")
         promised = any("integrity" in tests.get(name, ()) for name in names)
         match = _FIGURES.fullmatch(figures)
         if promised and not match:
@@ -67,7 +81,7 @@ def document() -> str:
 
 @pytest.fixture(scope="module")
 def tests(document: str) -> dict[str, list[str]]:
-    files = sorted({file for file, _ in _NODE.findall(document) if (ROOT / file).exists()})
+    files = sorted({file for file, *_ in _NODE.findall(document) if (ROOT / file).exists()})
     done = subprocess.run([sys.executable, "-c", _COLLECT, *files], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
     found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
@@ -86,11 +100,17 @@ def test_every_promise_has_its_proof_and_every_campaign_its_figures(document: st
 
 def test_the_fixtures_find_what_there_is(tests: dict[str, list[str]]) -> None:
     assert "integrity" in tests["tests/test_mutated_models.py::test_every_mutated_model_is_refused_in_a_sentence"]
-    assert {"test", "test-integrity", "bench-growth"} <= targets()
+    assert tests["tests/spark/test_faults.py::test_the_matrix_notices_a_naive_overwrite"] == ["make test-all"]
+    assert {"test", "test-all", "test-integrity", "bench-growth"} <= targets()
 
 
 HEADER = "| promise | proof | last figures |\n|---|---|---|\n"
-KNOWN = {"tests/test_a.py::test_a": [], "tests/test_b.py::test_b": ["integrity"]}
+KNOWN = {
+    "tests/test_a.py::test_a": ["make test"],
+    "tests/test_b.py::test_b": ["integrity", "make test"],
+    "tests/test_s.py::test_s": ["make test-all"],
+    "tests/test_m.py::test_m": ["make test", "make test-all"],
+}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +118,11 @@ KNOWN = {"tests/test_a.py::test_a": [], "tests/test_b.py::test_b": ["integrity"]
     [
         ("| All is well. | `tests/test_a.py::test_a` | |", None),
         ("| All is well. | `tests/test_b.py::test_b` | `make test`, 2026-11-25: 1,200 of 1,200 |", None),
+        ("| All is well. | `tests/test_m.py::test_m` (more in `make test-all`) | |", None),
+        ("| All is well. | `tests/test_a.py::test_a` `tests/test_s.py::test_s` (`make test-all`) | |", None),
+        ("| All is well. | `tests/test_s.py::test_s` (`make test-all`) | |", "`make test` runs no proof of it"),
+        ("| All is well. | `tests/test_m.py::test_m` | |", "write `tests/test_m.py::test_m` (more in `make test-all`)"),
+        ("| All is well. | `tests/test_a.py::test_a` (`make test-all`) | |", "write `tests/test_a.py::test_a`"),
         ("| All is well. | | |", "no proof"),
         ("| All is well. | trust us | |", "no proof"),
         ("| All is well. | `tests/test_a.py::test_gone` | |", "there is no test tests/test_a.py::test_gone"),

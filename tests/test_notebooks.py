@@ -93,6 +93,7 @@ def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNod
     return execute(path, directory=tmp_path_factory.mktemp("run"))
 
 
+@pytest.mark.slow
 def test_fine_tuning_gives_a_model_that_loads_and_beats_the_majority(fine_tuned: nbformat.NotebookNode) -> None:
     result = summary(fine_tuned)
     assert result["loads_again"]
@@ -108,6 +109,7 @@ def test_fine_tuning_gives_a_model_that_loads_and_beats_the_majority(fine_tuned:
     assert sum("image/png" in output.data or "image/svg+xml" in output.data for output in figures) == 3
 
 
+@pytest.mark.slow
 def test_own_reviews_are_held_out_by_product_and_a_language_model_is_trained(tmp_path: Path) -> None:
     reviews = generate_reviews(600, odd_texts=False)
     renamed = pa.table(
@@ -138,6 +140,7 @@ def test_own_reviews_are_held_out_by_product_and_a_language_model_is_trained(tmp
     assert (tmp_path / "kept" / "SHA256SUMS").is_file()
 
 
+@pytest.mark.slow
 def test_the_job_and_the_grouped_function_give_the_same_scores(tmp_path: Path) -> None:
     notebook = execute(NOTEBOOKS[0].with_name(f"{WITHOUT_OUTPUTS[0]}.ipynb"), directory=tmp_path)
     assert summary(notebook) == {
@@ -149,6 +152,7 @@ def test_the_job_and_the_grouped_function_give_the_same_scores(tmp_path: Path) -
     }
 
 
+@pytest.mark.slow
 def test_both_engines_answer_the_same_and_say_which_product_fell_and_why(tmp_path: Path) -> None:
     notebook = execute(NOTEBOOKS[0].with_name(f"{WITHOUT_OUTPUTS[1]}.ipynb"), directory=tmp_path)
     result = summary(notebook)
@@ -176,6 +180,7 @@ def test_stored_notebook_is_small_and_belongs_to_no_machine(path: Path) -> None:
     assert path.stat().st_size < 250_000
 
 
+@pytest.mark.slow
 def test_stored_outputs_are_those_of_a_run(fine_tuned: nbformat.NotebookNode) -> None:
     [path] = [path for path in NOTEBOOKS if path.stem == FINE_TUNE]
     if os.environ.get("STORE_NOTEBOOKS"):

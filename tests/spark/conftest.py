@@ -19,8 +19,8 @@ from sentiment_core.text import TextPipeline, TextSettings, build_vocabulary
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
-        # Java's second compiler and its threads for garbage would take longer than they save. Its place for compiled code
-        # would be 48 MB then, which a few hundred plans fill; after that all of them are interpreted.
+        # Java's second compiler and its threads for garbage would take longer than they save. Without the second
+        # compiler there are 48 MB for compiled code, which some hundred plans fill; all that follow are interpreted.
         java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
         settings = {
             "spark.sql.shuffle.partitions": 2,

@@ -87,42 +87,47 @@ def refused(score: Any, tmp_path: Path, says: str, *options: str) -> None:
     assert sorted((tmp_path / "scores").iterdir()) == []
 
 
+# One of each kind; the others are in `make test-all`.
+CHANGES: list[tuple[Change, str]] = [
+    (lambda table: table.slice(1), "300 rows went in and 299 came out"),
+    # As many rows as before, one of them twice and one not at all.
+    (lambda table: table.take([0, *range(len(table) - 1)]), "300 rows went in and 300 came out"),
+    (with_value("stars", 77), "300 rows went in and 300 came out"),
+    (with_value("positive_probability", np.nan), "1 rows have a score that is out of range"),
+    (with_value("positive_probability", np.nextafter(1, 2)), "1 rows have a score that is out of range"),
+    (with_value("sentiment", None), "1 rows have a score that is out of range"),
+    (with_value("score_status", "empty"), "1 rows have a score that is out of range"),
+    (with_value("model_sha256", "0" * 64), "1 rows have a score that is out of range or not of this run"),
+    (retyped("stars", pa.int32()), "the staged files"),
+    (lambda table: table.drop_columns(["n_unknown"]), "the staged files"),
+    (lambda table: table.select([*table.column_names[1:], table.column_names[0]]), "the staged files"),
+]  # fmt: skip
+MORE_CHANGES: list[tuple[Change, str]] = [
+    (lambda table: pa.concat_tables([table, table.slice(0, 1)]), "300 rows went in and 301 came out"),
+    (lambda table: table.take([*range(len(table) - 2), 0, 0]), "300 rows went in and 300 came out"),
+    (with_value("review_id", 9007199254740993), "300 rows went in and 300 came out"),
+    (with_value("review_id", None), "300 rows went in and 300 came out"),
+    (with_value("product_id", ""), "300 rows went in and 300 came out"),
+    (with_value("positive_probability", np.inf), "1 rows have a score that is out of range"),
+    (with_value("positive_probability", -np.inf), "1 rows have a score that is out of range"),
+    (with_value("positive_probability", -5e-324), "1 rows have a score that is out of range"),
+    (with_value("positive_probability", None), "1 rows have a score that is out of range"),
+    (with_value("score_status", "OK"), "1 rows have a score that is out of range"),
+    (with_value("score_status", None), "1 rows have a score that is out of range"),
+    (with_value("n_tokens", None), "1 rows have a score that is out of range"),
+    (with_value("n_tokens", -1), "1 rows have a score that is out of range"),
+    (with_value("n_unknown", 10**6), "1 rows have a score that is out of range"),
+    (with_value("run_id", None), "1 rows have a score that is out of range or not of this run"),
+    (retyped("n_tokens", pa.int64()), "the staged files"),
+    (retyped("positive_probability", pa.float32()), "the staged files"),
+    (retyped("review_id", pa.string()), "the staged files"),
+    (lambda table: table.append_column("more", table["stars"]), "the staged files have the columns"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda table: table.slice(1), "300 rows went in and 299 came out"),
-        (lambda table: pa.concat_tables([table, table.slice(0, 1)]), "300 rows went in and 301 came out"),
-        # As many rows as before, one of them twice and one not at all.
-        (lambda table: table.take([0, *range(len(table) - 1)]), "300 rows went in and 300 came out"),
-        (lambda table: table.take([*range(len(table) - 2), 0, 0]), "300 rows went in and 300 came out"),
-        (with_value("review_id", 9007199254740993), "300 rows went in and 300 came out"),
-        (with_value("review_id", None), "300 rows went in and 300 came out"),
-        (with_value("stars", 77), "300 rows went in and 300 came out"),
-        (with_value("product_id", ""), "300 rows went in and 300 came out"),
-        (with_value("positive_probability", np.nan), "1 rows have a score that is out of range"),
-        (with_value("positive_probability", np.inf), "1 rows have a score that is out of range"),
-        (with_value("positive_probability", -np.inf), "1 rows have a score that is out of range"),
-        (with_value("positive_probability", np.nextafter(1, 2)), "1 rows have a score that is out of range"),
-        (with_value("positive_probability", -5e-324), "1 rows have a score that is out of range"),
-        (with_value("positive_probability", None), "1 rows have a score that is out of range"),
-        (with_value("sentiment", None), "1 rows have a score that is out of range"),
-        (with_value("score_status", "empty"), "1 rows have a score that is out of range"),
-        (with_value("score_status", "OK"), "1 rows have a score that is out of range"),
-        (with_value("score_status", None), "1 rows have a score that is out of range"),
-        (with_value("n_tokens", None), "1 rows have a score that is out of range"),
-        (with_value("n_tokens", -1), "1 rows have a score that is out of range"),
-        (with_value("n_unknown", 10**6), "1 rows have a score that is out of range"),
-        (with_value("model_sha256", "0" * 64), "1 rows have a score that is out of range or not of this run"),
-        (with_value("run_id", None), "1 rows have a score that is out of range or not of this run"),
-        (retyped("stars", pa.int32()), "the staged files"),
-        (retyped("n_tokens", pa.int64()), "the staged files"),
-        (retyped("positive_probability", pa.float32()), "the staged files"),
-        (retyped("review_id", pa.string()), "the staged files"),
-        (lambda table: table.drop_columns(["n_unknown"]), "the staged files"),
-        (lambda table: table.append_column("more", table["stars"]), "the staged files have the columns"),
-        (lambda table: table.select([*table.column_names[1:], table.column_names[0]]), "the staged files"),
-    ],
-)  # fmt: skip
+    ("change", "says"), [*CHANGES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CHANGES)]
+)
 def test_a_changed_row_or_column_is_found(score: Any, damage: Any, tmp_path: Path, change: Change, says: str) -> None:
     damage(rewritten(change))
     refused(score, tmp_path, says)
@@ -146,13 +151,21 @@ def without_its_checksum(change: Callable[[Path], None]) -> Callable[[Path], Non
     return remove
 
 
-@pytest.mark.parametrize("change", [cut, flipped, without_its_checksum(cut), without_its_checksum(flipped)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        cut,
+        pytest.param(flipped, marks=pytest.mark.slow),
+        pytest.param(without_its_checksum(cut), marks=pytest.mark.slow),
+        without_its_checksum(flipped),
+    ],
+)
 def test_a_damaged_file_is_found(score: Any, damage: Any, tmp_path: Path, change: Callable[[Path], None]) -> None:
     damage(change)
     refused(score, tmp_path, "the staged files cannot be read back")
 
 
-@pytest.mark.parametrize("change", [cut, without_its_checksum(flipped)])
+@pytest.mark.parametrize("change", [pytest.param(cut, marks=pytest.mark.slow), without_its_checksum(flipped)])
 def test_a_damaged_file_of_keys_is_found(
     score: Any, damage: Any, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
@@ -160,8 +173,8 @@ def test_a_damaged_file_of_keys_is_found(
     refused(score, tmp_path, "the staged files cannot be read back")
 
 
-@pytest.mark.parametrize("change", [cut, without_its_checksum(flipped)])
-@pytest.mark.parametrize("folder", ["", "_keys"])
+@pytest.mark.parametrize("change", [pytest.param(cut, marks=pytest.mark.slow), without_its_checksum(flipped)])
+@pytest.mark.parametrize("folder", [pytest.param("", marks=pytest.mark.slow), "_keys"])
 def test_damage_to_what_is_published_is_not_blamed_on_the_input(
     score: Any, reviews: pa.Table, tmp_path: Path, folder: str, change: Callable[[Path], None]
 ) -> None:
@@ -207,7 +220,11 @@ def test_a_partition_column_keeps_its_value(score: Any, damage: Any, tmp_path: P
 
 @pytest.mark.parametrize(
     "change",
-    [lambda table: table.slice(1), lambda table: table.take([0, *range(len(table) - 1)]), lambda table: table.slice(9)],
+    [
+        lambda table: table.slice(1),
+        lambda table: table.take([0, *range(len(table) - 1)]),
+        pytest.param(lambda table: table.slice(9), marks=pytest.mark.slow),
+    ],
 )
 def test_keys_are_those_of_the_rows(score: Any, damage: Any, tmp_path: Path, change: Change) -> None:
     damage(rewritten(change), kind="keys")

@@ -120,6 +120,7 @@ def test_no_message_shows_the_password_of_a_location(
     assert "***" in sentence
 
 
+@pytest.mark.slow
 def test_a_file_without_a_header_is_not_shown(submit: Any, table: Path, tmp_path: Path) -> None:
     """Spark would show the two headers that differ, of which one is a review."""
     (table / "in.parquet").unlink()

@@ -138,6 +138,7 @@ def test_pretrain_and_train_hold_out_the_same_products(sentiment: Any, tmp_path:
     )
 
 
+@pytest.mark.slow
 def test_a_language_model_is_trained_further(sentiment: Any, tmp_path: Path) -> None:
     pq.write_table(generate_reviews(1500, odd_texts=False), tmp_path / "in.parquet")
     options = ["--input", tmp_path / "in.parquet", "--batch-size", "8", "--bptt", "20", "--negatives", "50"]
@@ -379,6 +380,7 @@ def test_a_folder_of_the_projects_name_where_the_submit_script_runs_is_not_taken
     assert json.loads(done.stdout)["score_status"] == "ok"
 
 
+@pytest.mark.slow
 def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_path: Path) -> None:
     """On a real job, where a folder has the project's name: the workers run the wrapper."""
     (tmp_path / "jobs").mkdir()

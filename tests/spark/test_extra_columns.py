@@ -203,6 +203,7 @@ def test_where_one_model_fails_the_other_scores(
     assert scored["positive_probability_b"].is_null().to_pylist() == [False, True, True]
 
 
+@pytest.mark.slow
 def test_only_new_asks_for_the_columns_that_the_table_has(
     score: Score, model_path: Path, challenger_path: Path, tmp_path: Path
 ) -> None:

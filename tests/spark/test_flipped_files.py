@@ -116,7 +116,9 @@ def outcome(score: Score, content: bytes, path: Path, clean: tuple[pa.Table, dic
 
 
 @pytest.mark.integrity
-@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize(
+    "writer", ["Spark", *(pytest.param(name, marks=pytest.mark.slow) for name in WRITERS if name != "Spark")]
+)
 def test_a_flipped_bit_gives_the_same_scores_or_a_refusal(
     campaign: Campaign, score: Score, spark: SparkSession, rows: pa.Table, tmp_path: Path, writer: str
 ) -> None:

@@ -141,6 +141,7 @@ def test_an_id_is_replaced_in_its_partition_and_stays_in_others(verb: Verb, tmp_
     assert verb("score", *options)[1][0]["status"] == "unchanged"
 
 
+@pytest.mark.slow
 def test_rows_without_an_id_and_repeated_ids_are_told_apart_by_their_texts(verb: Verb, tmp_path: Path) -> None:
     rows = [row(None, "a"), row(None, "b b"), row(None, None), row(7, "c"), row(7, "d d"), row(7, "c")]
     write(tmp_path, rows)
@@ -182,6 +183,7 @@ def failing(monkeypatch: Any, bad: Column) -> None:
     monkeypatch.setattr(scoring_run, "score_table", score_table)
 
 
+@pytest.mark.slow
 def test_rows_on_which_the_engine_failed_are_scored_again(verb: Verb, tmp_path: Path, monkeypatch: Any) -> None:
     write(tmp_path, [row(1, TEXTS[0]), row(2, TEXTS[1])])
     with monkeypatch.context() as patch:
@@ -195,6 +197,7 @@ def test_rows_on_which_the_engine_failed_are_scored_again(verb: Verb, tmp_path: 
     assert {path.stem for path in (tmp_path / "scores" / "_runs").glob("*.json")} == runs
 
 
+@pytest.mark.slow
 def test_a_row_that_failed_and_was_scored_later_in_another_partition_is_scored_once(
     verb: Verb, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -302,6 +305,7 @@ def test_a_backfill_goes_on_where_it_stopped(verb: Verb, tmp_path: Path, monkeyp
     assert sorted(scored(tmp_path)) == sorted((f"2026-11-{1 + number % 3:02}", number) for number in range(9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--partition-by", "day"), ("--partition-by", "product", "--only-new")])
 def test_a_backfill_by_another_partition_keeps_the_rows_of_every_date(
     verb: Verb, tmp_path: Path, options: tuple[str, ...]
@@ -339,6 +343,7 @@ def test_a_backfill_with_a_new_model_replaces_partition_by_partition(
         assert len(list((tmp_path / "scores" / "_runs").glob(f"{name}-*.json"))) == 2  # both runs are on record
 
 
+@pytest.mark.slow
 def test_each_date_may_have_its_own_place(verb: Verb, tmp_path: Path, sentiment: Any, model_path: Path) -> None:
     for day in (1, 2):
         write(tmp_path, [row(day, TEXTS[day])])

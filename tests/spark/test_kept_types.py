@@ -66,7 +66,9 @@ def small_batches(spark: SparkSession) -> Any:
 
 @pytest.mark.integrity
 @pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize("nulls", NULLS)
+@pytest.mark.parametrize(
+    "nulls", ["null late", *(pytest.param(name, marks=pytest.mark.slow) for name in NULLS if name != "null late")]
+)
 def test_kept_columns_of_every_type_are_bit_equal(
     campaign: Campaign, sentiment: Any, spark: SparkSession, model_path: Path, tmp_path: Path, nulls: str
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -49,6 +50,25 @@ def source(reviews: pa.Table, tmp_path: Path) -> Path:
     path = tmp_path / "reviews.parquet"
     pq.write_table(reviews, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def published_once(spark: SparkSession, reviews: pa.Table, model_path: Path, tmp_path_factory: Any) -> Path:
+    """A folder with reviews and their scores; not to be changed."""
+    root: Path = tmp_path_factory.mktemp("published")
+    pq.write_table(reviews, root / "reviews.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_stop_spark", lambda: None)
+        places = ["--input", root / "reviews.parquet", "--output", root / "scores", "--model", model_path]
+        assert cli.main(["score", *map(str, places), "--run-date", "2026-11-23"]) == 0
+    return root
+
+
+@pytest.fixture
+def published(published_once: Path, tmp_path: Path) -> Path:
+    """A copy of them, to change; its folder ``scores`` is where `score` writes."""
+    shutil.copytree(published_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "reviews.parquet"
 
 
 def scores_of(tmp_path: Path) -> pa.Table:
@@ -132,10 +152,9 @@ def test_a_second_run_changes_nothing(score: Score, source: Path, tmp_path: Path
     assert not (tmp_path / "scores" / "_staging").exists()
 
 
-def test_another_date_leaves_the_published_partition_alone(score: Score, source: Path, tmp_path: Path) -> None:
-    score(source)
+def test_another_date_leaves_the_published_partition_alone(score: Score, published: Path, tmp_path: Path) -> None:
     before = snapshot(tmp_path / "scores" / "run_date=2026-11-23")
-    code, _ = score(source, "--run-date", "2026-11-24")
+    code, _ = score(published, "--run-date", "2026-11-24")
     assert code == 0
     assert snapshot(tmp_path / "scores" / "run_date=2026-11-23") == before
     assert (tmp_path / "scores" / "run_date=2026-11-24").is_dir()
@@ -200,9 +219,8 @@ def test_an_input_of_one_partition_is_spread_over_even_groups(
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_text_formats_give_the_scores_of_parquet(
-    score: Score, source: Path, reviews: pa.Table, tmp_path: Path, suffix: str
+    score: Score, published: Path, reviews: pa.Table, tmp_path: Path, suffix: str
 ) -> None:
-    score(source)
     expected = scores_of(tmp_path)["positive_probability"].to_pylist()
     frame = reviews.select(["review_id", "text"]).to_pandas()
     frame["text"] = frame["text"].str.replace("\r", " ")
@@ -334,11 +352,11 @@ BY_SHOP = ["--partition-by", "shop"]
     ],
 )
 def test_wrong_input_gets_a_sentence_and_its_code_and_leaves_the_output(
-    score: Score, source: Path, tmp_path: Path, make: Any, options: list[str], code: int, says: str
+    score: Score, published: Path, tmp_path: Path, make: Any, options: list[str], code: int, says: str
 ) -> None:
-    score(source)
     before = snapshot(tmp_path / "scores")
-    found, report = score(make(tmp_path, source), *options)
+    assert any(name.endswith(".parquet") for name in before)
+    found, report = score(make(tmp_path, published), *options)
     assert (found, says in report["sentence"]) == (code, True), report["sentence"]
     assert report["sentence"].startswith("sentiment score: failed: ")
     assert snapshot(tmp_path / "scores") == before
@@ -458,18 +476,17 @@ def test_a_dry_run_writes_nothing(score: Score, source: Path, tmp_path: Path) ->
     assert not (tmp_path / "scores").exists()
 
 
-def test_no_rows_are_scored_to_no_rows(score: Score, source: Path, reviews: pa.Table, tmp_path: Path) -> None:
+def test_no_rows_are_scored_to_no_rows(score: Score, published: Path, reviews: pa.Table, tmp_path: Path) -> None:
     pq.write_table(reviews.slice(0, 0), tmp_path / "none.parquet")
-    score(tmp_path / "reviews.parquet")
+    assert list((tmp_path / "scores").rglob("*.parquet"))
     code, report = score(tmp_path / "none.parquet")
     assert (code, report["counts"]["rows"]) == (0, 0), report["sentence"]
     assert not list((tmp_path / "scores").rglob("*.parquet"))  # nor does an older run's partition stay
 
 
 def test_score_group_gives_the_jobs_numbers_in_user_code(
-    score: Score, source: Path, spark: SparkSession, model: Model, tmp_path: Path
+    published: Path, spark: SparkSession, model: Model, tmp_path: Path
 ) -> None:
-    score(source)
     expected = {row["review_id"]: row["positive_probability"] for row in scores_of(tmp_path).to_pylist()}
     shared = spark.sparkContext.broadcast(model.to_bytes())
 
@@ -477,7 +494,7 @@ def test_score_group_gives_the_jobs_numbers_in_user_code(
         return score_group(group[["review_id", "text"]], model=shared)
 
     fields = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in WORKER_FIELDS)
-    frame = spark.read.parquet(str(source)).groupBy("product_id")
+    frame = spark.read.parquet(str(published)).groupBy("product_id")
     rows = frame.applyInPandas(score_product, schema=f"review_id long, {fields}").collect()
     assert len(rows) == 300
     for row in rows:

@@ -181,7 +181,7 @@ def test_refreshing_some_days_gives_what_a_full_rebuild_gives(
         assert refreshed[name] == mart(marts, name).to_pylist(), name
 
 
-@pytest.mark.parametrize("n_published", range(4))
+@pytest.mark.parametrize("n_published", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 3))])
 def test_a_day_that_vanishes_after_a_refresh_died_leaves_nothing(
     copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch, n_published: int
 ) -> None:
@@ -207,6 +207,7 @@ def test_a_day_that_vanishes_after_a_refresh_died_leaves_nothing(
     assert {name: mart(marts, name).to_pylist() for name in MARTS} == before
 
 
+@pytest.mark.slow
 def test_a_rebuild_that_died_does_not_pass_for_the_marts_before_it(
     copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
     assert summarize("--core-hour-price", 0.05)[1]["days"] == [str(FIRST_DAY + timedelta(1))]
 
 
+@pytest.mark.slow
 def test_days_inside_the_rows_of_other_partitions(spark: SparkSession, tmp_path: Path, summarize: Summarize) -> None:
     scores = tmp_path / "scores"
     for number, shop in enumerate(("shop=a b", "shop=c%3A")):
@@ -303,6 +305,7 @@ def test_days_inside_the_rows_of_other_partitions(spark: SparkSession, tmp_path:
     assert "was made with the --date-column 'review_date'" in sentence
 
 
+@pytest.mark.slow
 def test_drivers_are_those_of_the_rows_that_have_them(tmp_path: Path, summarize: Summarize) -> None:
     """Some partitions were scored with drivers, some without, one keeps a column of its own by that name."""
     scores, marts = tmp_path / "scores", tmp_path / "marts"
@@ -372,6 +375,7 @@ def test_reports_of_another_contract_and_reviews_scored_twice_are_refused(tmp_pa
     assert "2 reviews were scored by more than one run" in sentence
 
 
+@pytest.mark.slow
 def test_drift_is_told_and_closes_the_gate(spark: SparkSession, tmp_path: Path, summarize: Summarize) -> None:
     scores = tmp_path / "scores"
     for number in range(9):
