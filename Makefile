@@ -51,7 +51,7 @@ test-all: .venv/dev-is-ready ## run all tests, the slow ones too (ARGS="-k text"
 	@$(bin)/pytest $(workers) $(ARGS)
 
 test-integrity: .venv/dev-is-ready ## check data integrity on thousands of damaged files, models and texts
-	@$(bin)/pytest -m integrity --full $(ARGS)
+	@$(bin)/pytest -m integrity --full --timeout=0 $(ARGS)
 
 check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from campaign import Campaign
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support.order import long_files_first, number_of_workers
 from support.progress import Progress
 
@@ -17,7 +17,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of benchmarks that import it themselves
 
 # The same examples on every run and machine; slow machines are no failure.
-settings.register_profile("sentiment", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile(
+    "sentiment", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("sentiment")
 
 

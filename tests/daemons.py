@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyspark
 import pytest
+from support.waiting import MOST_SECONDS
 
 SPARK_HOME = Path(pyspark.__file__).parent
 
@@ -42,19 +44,23 @@ def daemon(
         env={**(os.environ if environment is None else environment), "SPARK_HOME": str(spark_home)},
     )
     assert process.stderr is not None
+    log = process.stderr
+    # If the words never come, the end of the process ends the log.
+    bound = threading.Timer(MOST_SECONDS, process.kill)
+    bound.start()
     try:
-        for line in process.stderr:
-            found = re.search(until, line)
-            if found:
-                yield found[1]
-                break
-        else:
-            pytest.fail(f"{name} ended with {process.wait()}")
+        found = next(filter(None, (re.search(until, line) for line in log)), None)
+        bound.cancel()
+        if found is None:
+            pytest.fail(f"{name} did not say {until!r}, and ended with {process.wait()}")
+        threading.Thread(target=log.read, daemon=True).start()  # a full pipe would stop it
+        yield found[1]
     finally:
+        bound.cancel()
         process.terminate()
         try:
-            process.communicate(timeout=60)
+            process.wait(MOST_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait()
             raise

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import random_texts, tiny_model
+from support.waiting import MOST_SECONDS
 
 from sentiment_core.engines.isolated import IsolatedEngine
 from sentiment_core.errors import AuditError, EnvironmentFault, UsageError
@@ -186,7 +187,7 @@ def test_the_child_imports_no_spark_and_ends_with_its_parent() -> None:
     descriptor = os.pidfd_open(child)
     parent.kill()
     parent.communicate()
-    assert select.select([descriptor], [], [], 30)[0], "the child lives on"
+    assert select.select([descriptor], [], [], MOST_SECONDS)[0], "the child lives on"
     os.close(descriptor)
 
 

@@ -39,11 +39,15 @@ def execute(path: Path, *, directory: Path, **choices: str) -> nbformat.Notebook
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     # With no directory to look in, there is only the kernel of the interpreter that runs the tests.
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    manager = AsyncKernelManager(
+        kernel_name="python3",
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+        transport="ipc",  # a port that is free when it is chosen may be taken when it is opened
+    )
     client = NotebookClient(
         notebook,
         km=manager,
-        timeout=300,
+        timeout=1200,  # a bound for a cell that hangs
         record_timing=False,
         coalesce_streams=True,  # else a text may come in one part today and in two tomorrow
         resources={"metadata": {"path": str(directory)}},

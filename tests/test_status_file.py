@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from models import tiny_model
+from support.waiting import wait_until
 
 from sentiment_core.artifact import save_model
 
@@ -48,8 +49,9 @@ def test_a_command_that_was_killed_is_running_for_ever(tmp_path: Path, status: P
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as job:
-        while not status.exists():  # it reads its input until then
-            assert job.poll() is None
+        # It waits for its input, with the status file written.
+        wait_until(lambda: status.exists() or job.poll() is not None, what="the status file")
+        assert job.poll() is None
         job.send_signal(signal.SIGKILL)
         job.communicate()
     verdict = json.loads(status.read_text())

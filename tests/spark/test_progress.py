@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 from pyspark.sql import SparkSession
+from support.waiting import MOST_SECONDS, wait_until
 
 from jobs import progress
 from jobs.executor import WorkerStatistics
@@ -53,12 +54,14 @@ def test_progress_is_that_of_the_tasks_that_ended(spark: SparkSession, monkeypat
     with showing_progress(context, statistics, groups=5, rows=230, clock=lambda: next(times)) as now:
         assert now().rows_done == 0
         context.parallelize(range(3), 3).map(task).collect()
+        # Spark's own count of running tasks follows a little later.
+        wait_until(lambda: now().tasks_running == 0, what="no task runs any more")
         found = now()
         assert (found.groups_done, found.rows_done, found.tasks_running) == (3, 150, 0)
         context.parallelize(range(3), 3).map(task).collect()  # one of them twice
         found = now()
         assert (found.groups_done, found.rows_done) == (5, 230)
-        assert looked.wait(60)
+        assert looked.wait(MOST_SECONDS)
     assert seen[0].startswith("scoring: ")
     assert not any(thread.name == "progress" for thread in threading.enumerate())
 

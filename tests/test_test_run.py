@@ -1,0 +1,127 @@
+"""The test run itself: its order, its progress, and the command that repeats a failure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support import seconds
+from support.order import long_files_first, number_of_workers
+from support.progress import command_again, progress_line
+from support.seconds import SHORT_SECONDS, seconds_of, store
+from support.waiting import wait_until
+
+ROOT = Path(__file__).parents[1]
+# One failure of which the random number decides, one in a fixture, one test that passes and one that is skipped.
+SOME_TESTS = """
+import random
+import pytest
+
+@pytest.fixture
+def broken():
+    raise OSError("no such disk")
+
+def test_passes(): pass
+
+@pytest.mark.slow
+def test_fails(): assert random.random() < 0, f"drew {random.random()}"
+
+def test_of_a_broken_fixture(broken): pass
+
+@pytest.mark.skip(reason="not here")
+def test_is_skipped(): pass
+"""
+
+
+@pytest.fixture
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where seconds are stored; nothing is known yet."""
+    monkeypatch.setattr(seconds, "_FILE", tmp_path / "seconds.json")
+    seconds._known.cache_clear()
+    yield tmp_path / "seconds.json"
+    seconds._known.cache_clear()
+
+
+def test_seconds_are_kept_by_function_and_what_did_not_run_keeps_its_own(known: Path) -> None:
+    store({"a.py::test_x[1]": 1.0, "a.py::test_x[2]": 3.0, "a.py::test_y": 0.01})
+    seconds._known.cache_clear()
+    store({"b.py::test_z": 5.0})
+    seconds._known.cache_clear()
+    assert seconds_of("a.py::test_x[anything]") == 2.0
+    assert seconds_of("b.py::test_z") == 5.0
+    assert seconds_of("a.py::test_y") == seconds_of("c.py::test_new") == SHORT_SECONDS
+
+
+def test_long_files_come_first_and_the_order_is_kept_otherwise(known: Path) -> None:
+    store({"long.py::test_a": 9.0, "long.py::test_b": 9.0, "short.py::test_a": 9.0})
+    seconds._known.cache_clear()
+    names = ["new.py::test_a", "long.py::test_b", "short.py::test_a", "new.py::test_b", "long.py::test_a"]
+    items = [SimpleNamespace(nodeid=name) for name in names]
+    long_files_first(items)
+    assert [item.nodeid for item in items] == [names[1], names[4], names[0], names[2], names[3]]
+
+
+def test_the_stored_seconds_are_of_tests_that_there_are() -> None:
+    known = seconds._known()
+    assert {name.partition("::")[0] for name in known} <= {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")
+    }
+
+
+def test_there_is_a_worker_for_each_core_within_reason() -> None:
+    assert 1 <= number_of_workers() <= 4
+
+
+def test_a_line_of_progress_says_the_share_and_the_time_left() -> None:
+    begun = {"n_done": 0, "n_all": 2000, "n_failed": 0}
+    assert progress_line(**begun, share=0.0, seconds=3) == "  0%, 0 of 2,000 tests"
+    later = {"n_done": 1500, "n_all": 2000, "n_failed": 2}
+    assert progress_line(**later, share=0.25, seconds=65) == (
+        " 25%, 1,500 of 2,000 tests, 2 failed, about 3:15 min left"
+    )
+
+
+def test_the_command_again_is_one_that_a_shell_understands() -> None:
+    nodeid = "tests/test_a.py::test_b[it's $HOME `x` \\n]"
+    words = shlex.split(command_again([nodeid], seed=7))
+    assert words == [".venv/bin/pytest", "--randomly-seed=7", nodeid]
+    assert shlex.split(command_again([nodeid], seed=None)) == [".venv/bin/pytest", nodeid]
+
+
+@pytest.mark.parametrize("workers", [("-n", "0"), ("-n", "2", "--dist", "loadfile")], ids=["one process", "workers"])
+def test_a_run_shows_what_failed_and_the_command_repeats_it(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    (tmp_path / "test_some.py").write_text(SOME_TESTS)
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+
+    def pytest_of(*options: str) -> str:
+        given = ["-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, "-p", "no:cacheprovider", "-o", "testpaths=."]
+        paths = f"pythonpath={ROOT} {ROOT / 'tests'}"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *given, "-o", paths, *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
+
+    said = pytest_of(*workers)
+    assert "1 failed, 1 passed, 1 skipped, 1 error" in said.splitlines()[-1], said
+    for name in ("test_fails", "test_of_a_broken_fixture"):
+        assert f"FAILED test_some.py::{name}\n" in said
+    (drawn,) = set(re.findall(r"AssertionError: drew (0\.\d+)", said))
+    (command,) = re.findall(r"^\.venv/bin/pytest (.*test_fails)$", said, re.MULTILINE)
+    assert f"drew {drawn}" in pytest_of(*shlex.split(command)), "the same random number"
+    assert "1 failed" not in pytest_of(*workers, "-m", "not slow")
+
+
+def test_waiting_ends_when_it_is_so_and_does_not_go_on_for_ever() -> None:
+    looks = iter([False, False, True])
+    wait_until(lambda: next(looks), what="the third look")
+    with pytest.raises(TimeoutError, match="waited for 0 seconds, and it did not happen: the moon"):
+        wait_until(lambda: False, what="the moon", seconds=0)
