@@ -5,7 +5,7 @@
 export ORT_DISABLE_TELEMETRY := 1
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
-.PHONY: help setup demo test test-all test-integrity check audit package lock clean
+.PHONY: help setup demo test test-all test-integrity mutants check audit package lock clean
 
 bin := .venv/bin
 uv := build/uv/bin/uv
@@ -52,6 +52,9 @@ test-all: .venv/dev-is-ready ## run all tests, the slow ones too (ARGS="-k text"
 
 test-integrity: .venv/dev-is-ready ## check data integrity on thousands of damaged files, models and texts
 	@$(bin)/pytest -m integrity --full --timeout=0 $(ARGS)
+
+mutants: .venv/dev-is-ready ## check that the tests notice deliberate faults (ARGS="--all --only text")
+	@PYTHONPATH=tests $(bin)/python -m support.mutants $(ARGS)
 
 check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \

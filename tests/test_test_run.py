@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from support import seconds
+from support.mutants import Mutant, read_mutants
 from support.order import long_files_first, number_of_workers
 from support.progress import command_again, progress_line
 from support.seconds import SHORT_SECONDS, seconds_of, store
@@ -118,6 +119,18 @@ def test_a_run_shows_what_failed_and_the_command_repeats_it(tmp_path: Path, work
     (command,) = re.findall(r"^\.venv/bin/pytest (.*test_fails)$", said, re.MULTILINE)
     assert f"drew {drawn}" in pytest_of(*shlex.split(command)), "the same random number"
     assert "1 failed" not in pytest_of(*workers, "-m", "not slow")
+
+
+def test_every_deliberate_fault_changes_a_file_that_the_tests_import() -> None:
+    mutants = read_mutants()
+    assert len({mutant.name for mutant in mutants}) == len(mutants) >= 30
+    for mutant in mutants:
+        text = (ROOT / mutant.file).read_text()
+        compile(mutant.applied(text), mutant.file, "exec")
+        assert mutant.applied(text) != text
+        assert all((ROOT / name.partition("::")[0]).exists() for name in mutant.tests), mutant.tests
+    with pytest.raises(ValueError, match="'gone' is there 0 times"):
+        Mutant(name="gone", file="jobs/cli.py", old="no such text", new="", tests=[]).applied("some text")
 
 
 def test_waiting_ends_when_it_is_so_and_does_not_go_on_for_ever() -> None:
