@@ -162,8 +162,8 @@ def _changed(text: str, random: Random) -> Choices:
         "caps": text.upper(),
         "bare": text.rstrip(".!?").lower(),
     }
-    twice = _with_typo(writings["typo"], random)
-    return {(slot, ""): (written,) for slot, written in writings.items()} | {("typo", "2"): (twice,)}
+    choices: Choices = {(slot, ""): (written,) for slot, written in writings.items()}
+    return choices | {("typo", "2"): (_with_typo(writings["typo"], random),)}
 
 
 def _with_typo(text: str, random: Random) -> str:
