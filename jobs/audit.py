@@ -21,6 +21,7 @@ from jobs.schema import ScoreColumns, row_hash
 from jobs.score_counts import HISTOGRAM_BINS
 from jobs.sketches import step_of
 from sentiment_core.errors import AuditError
+from sentiment_core.score_status import COUNTED, EMPTY, FAILED, OK, STATUSES, UNSCORED
 
 __all__ = ["RowDigest", "ScoreAudit", "audit_scores", "digest_columns", "digest_rows"]
 
@@ -55,13 +56,14 @@ class ScoreAudit:
     ----------
     tokens_ok, unknown_ok : int
         Of the rows with the status ``ok``: of cut texts, only the unknown words of the scored part are known.
-    score_histogram : tuple of int
-        Probabilities in equal steps, as in the mart ``model_daily``.
+    positive, probability_sum, score_histogram
+        Of the rows that count in shares, as in the mart ``model_daily``; the histogram has equal steps.
     """
 
     digest: RowDigest
     ok: int
     truncated: int
+    unfamiliar: int
     empty: int
     failed: int
     tokens: int
@@ -126,22 +128,22 @@ def audit_scores(
         If rows were lost, doubled or changed, a value is outside its range, or too many rows failed.
     """
     probability, status = F.col("positive_probability"), F.col("score_status")
-    ok, names = status == "ok", columns.extra.model_names
+    ok, counted, names = status == OK, status.isin(*COUNTED), columns.extra.model_names
     # Infinity, which is to be found below, is in no step.
-    step = step_of(F.when(_is_probability(probability), probability), HISTOGRAM_BINS)
+    step = step_of(F.when(counted & _is_probability(probability), probability), HISTOGRAM_BINS)
     row = staged.agg(
         *digest_columns(row_hash(schema, columns.kept)),
-        *(F.count_if(status == name).alias(name) for name in ("ok", "truncated", "empty", "failed")),
+        *(F.count_if(status == name).alias(name) for name in STATUSES),
         F.count_if(~F.coalesce(_is_sound(columns.extra, run_columns), F.lit(False))).alias("unsound"),
         F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
         F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
         F.coalesce(F.sum(F.when(ok, F.col("n_tokens"))), F.lit(0)).alias("tokens_ok"),
         F.coalesce(F.sum(F.when(ok, F.col("n_unknown"))), F.lit(0)).alias("unknown_ok"),
-        F.count_if(F.col("sentiment") == "positive").alias("positive"),
-        F.coalesce(F.sum(probability), F.lit(0.0)).alias("probability_sum"),
+        F.count_if(counted & (F.col("sentiment") == "positive")).alias("positive"),
+        F.coalesce(F.sum(F.when(counted, probability)), F.lit(0.0)).alias("probability_sum"),
         F.array(*(F.count_if(step == index) for index in range(HISTOGRAM_BINS))).alias("score_histogram"),
         *(
-            F.count_if((status != "empty") & F.col(probability_of(name)).isNull()).alias(f"failed by {name}")
+            F.count_if((status != EMPTY) & F.col(probability_of(name)).isNull()).alias(f"failed by {name}")
             for name in names
         ),
     ).collect()[0]
@@ -157,13 +159,13 @@ def audit_scores(
             f"{row['unsound']:,} rows have a score that is out of range or not of this run; nothing was published"
         )
     failed_by_model = {name: int(row[f"failed by {name}"]) for name in names}
-    failed = max(row["failed"], *failed_by_model.values(), 0)
+    failed = max(row[FAILED], *failed_by_model.values(), 0)
     if failed > max_failed_ratio * digest.count:
         raise AuditError(
             f"{failed:,} of {digest.count:,} rows failed, more than --max-failed-ratio {max_failed_ratio}; "
             "nothing was published"
         )
-    counts = ("ok", "truncated", "empty", "failed", "tokens", "unknown_tokens", "tokens_ok", "unknown_ok", "positive")
+    counts = (*STATUSES, "tokens", "unknown_tokens", "tokens_ok", "unknown_ok", "positive")
     return ScoreAudit(
         digest=digest,
         **{name: int(row[name]) for name in counts},
@@ -177,8 +179,9 @@ def _is_sound(extra: ExtraColumns, run_columns: Mapping[str, Column]) -> Column:
     """Whether a row keeps the contract; NULL counts as no."""
     probability, status = F.col("positive_probability"), F.col("score_status")
     rules = [
-        F.when(status.isin("ok", "truncated"), _is_probability(probability) & F.col("sentiment").isNotNull()).otherwise(
-            probability.isNull() & F.col("sentiment").isNull() & status.isin("empty", "failed")
+        status.isin(*STATUSES),
+        F.when(status.isin(*UNSCORED), probability.isNull() & F.col("sentiment").isNull()).otherwise(
+            _is_probability(probability) & F.col("sentiment").isNotNull()
         ),
         F.col("n_tokens").isNotNull() & F.col("n_unknown").between(0, F.col("n_tokens")),
         *(F.col(name) == value for name, value in run_columns.items()),
@@ -186,7 +189,7 @@ def _is_sound(extra: ExtraColumns, run_columns: Mapping[str, Column]) -> Column:
     for place, name in enumerate(extra.model_names):
         named = F.col(probability_of(name))
         # Another model may fail where the first does not, and the other way round.
-        other = named.isNull() | (_is_probability(named) & (status != "empty"))
+        other = named.isNull() | (_is_probability(named) & (status != EMPTY))
         rules.append(other if place else named.eqNullSafe(probability))
     if extra.drivers:
         drivers = F.col(DRIVERS.name)

@@ -19,6 +19,7 @@ from jobs.extra_columns import is_extra
 from jobs.file_system import FileSystem
 from jobs.schema import SCORE_FIELDS, ScoreColumns, column
 from sentiment_core.errors import AuditError, InputError
+from sentiment_core.score_status import FAILED
 
 __all__ = [
     "KEYS",
@@ -169,7 +170,7 @@ class ScoredTable:
         fields = {columns.partition: partition, columns.id: T.StructField(columns.id, id_type)}
         statuses = T.StructType([*fields.values(), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]])
         scored = self._session.read.option("basePath", self.location).schema(statuses).parquet(*paths)
-        failed = scored.where((F.col("score_status") == "failed") & (F.col("model_sha256") == model_sha256)).select(
+        failed = scored.where((F.col("score_status") == FAILED) & (F.col("model_sha256") == model_sha256)).select(
             column(columns.id).alias("_failed_id"), column(columns.partition).cast("string").alias("_failed_partition")
         )
         # By partition: a row that failed in one may have been scored in another since. A row without an id is not tried

@@ -20,15 +20,16 @@ _TYPES: dict[str, T.DataType] = {
     )
 }
 # Raised when a column is renamed, retyped or computed otherwise; marts of another version are made anew.
-MARTS_VERSION = 1
+MARTS_VERSION = 2
 # All marts are partitioned by it: one folder and few files a month, whatever the number of days.
 MONTH = ("month", "string", "Month of the row, like 2026-11; the partition")
 
 _COUNTS = (
     ("reviews", "bigint", "Rows of the scores table"),
-    ("scored", "bigint", "Of these with a probability: score_status ok or truncated"),
+    ("scored", "bigint", "Of these in the shares: score_status ok or truncated"),
     ("empty", "bigint", "Reviews without a text or a token; without a probability"),
     ("failed", "bigint", "Reviews that could not be scored; without a probability"),
+    ("unfamiliar", "bigint", "Reviews of whose words the model knows too few, another language say; in no share"),
     ("truncated", "bigint", "Scored on the first part of a text that is longer than the model reads"),
     ("negative", "bigint", "Scored reviews labelled negative"),
     ("neutral", "bigint", "Scored reviews labelled neutral: between the model's cut-offs"),
@@ -158,6 +159,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("unknown_ok", "bigint", "Of tokens_ok those outside the model's vocabulary"),
         ("unknown_rate", "double", "unknown_ok / tokens_ok"),
         ("truncated_share", "double", "truncated / scored"),
+        ("unfamiliar_share", "double", "unfamiliar / reviews"),
         ("tokens_p10", "double", "10th percentile of the scored reviews' tokens before clipping, within 1 %"),
         ("tokens_p50", "double", "Median of the scored reviews' tokens before clipping, within 1 %"),
         ("tokens_p90", "double", "90th percentile of the scored reviews' tokens before clipping, within 1 %"),
@@ -184,11 +186,12 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("devices", "string", "Devices that scored, separated by commas"),
         ("version", "string", "Version of the package that scored"),
         ("reviews", "bigint", "Rows of the input, all in the output"),
-        ("scored", "bigint", "Of these with a probability"),
+        ("scored", "bigint", "Of these with score_status ok or truncated"),
         ("empty", "bigint", "Reviews without a text or a token"),
         ("failed", "bigint", "Reviews that could not be scored"),
+        ("unfamiliar", "bigint", "Reviews of whose words the model knows too few"),
         ("truncated", "bigint", "Reviews scored on the first part of their text"),
-        ("positive", "bigint", "Reviews labelled positive"),
+        ("positive", "bigint", "Scored reviews labelled positive"),
         ("tokens", "bigint", "Tokens before clipping"),
         ("unknown_tokens", "bigint", "Tokens outside the vocabulary, of those scored"),
         ("score_seconds", "double", "Seconds of scoring and staging"),

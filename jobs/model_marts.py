@@ -45,6 +45,7 @@ def model_daily(counts: DataFrame, *, validation: Mapping[str, Sequence[int]]) -
             "mean_probability": share(F.col("probability_sum").cast("double"), scored),
             "unknown_rate": share(F.col("unknown_ok"), F.col("tokens_ok")),
             "truncated_share": share(F.col("truncated"), scored),
+            "unfamiliar_share": share(F.col("unfamiliar"), F.col("reviews")),
             "tokens_p10": p10,
             "tokens_p50": p50,
             "tokens_p90": p90,

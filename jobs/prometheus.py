@@ -8,9 +8,10 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
+from sentiment_core.score_status import STATUSES
+
 __all__ = ["to_prometheus"]
 
-_STATUSES = ("ok", "truncated", "empty", "failed")
 _GAUGES: tuple[tuple[str, str, str, str], ...] = (
     ("cores", "cost_inputs", "cores", "Cores that Spark had."),
     ("gpus", "cost_inputs", "gpus", "GPUs that scored."),
@@ -40,10 +41,10 @@ def to_prometheus(report: Mapping[str, Any]) -> str:
             "When the report was written.",
             [({}, datetime.fromisoformat(report["written_at"]).timestamp())],
         ),
-        *_metric("rows", "Rows by score_status.", [({"status": name}, report["counts"][name]) for name in _STATUSES]),
+        *_metric("rows", "Rows by score_status.", [({"status": name}, report["counts"][name]) for name in STATUSES]),
         *_metric(
             "ratio",
-            "Shares: of rows; positive of scored rows; unknown_words of the tokens of uncut texts.",
+            "Shares: of rows; positive of those ok or truncated; unknown_words of the tokens of those ok.",
             [({"of": name}, value) for name, value in sorted(report["rates"].items())],
         ),
         *_metric(

@@ -147,14 +147,15 @@ def _cut_offs(model: Model) -> dict[str, float]:
 
 def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> dict[str, Any]:
     """The part of the report that the scoring gave."""
-    rows, scored = audit.digest.count, max(1, audit.ok + audit.truncated)
+    rows, counted = audit.digest.count, max(1, audit.ok + audit.truncated)
     return {
         "counts": {"rows": rows} | audit.as_dict(),
         **({"failed_by_model": audit.failed_by_model} if audit.failed_by_model else {}),
         "score_histogram": list(audit.score_histogram),
         "rates": {
-            "positive": audit.positive / scored,
+            "positive": audit.positive / counted,
             "truncated": audit.truncated / max(1, rows),
+            "unfamiliar": audit.unfamiliar / max(1, rows),
             "empty": audit.empty / max(1, rows),
             "failed": audit.failed / max(1, rows),
             "unknown_words": audit.unknown_ok / max(1, audit.tokens_ok),

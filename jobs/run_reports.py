@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.file_system import FileSystem
 from jobs.schema import CONTRACT_VERSION
 from sentiment_core.errors import InputError
+from sentiment_core.score_status import COUNTED, EMPTY, FAILED, TRUNCATED, UNFAMILIAR
 
 __all__ = ["RunReports", "run_history"]
 
@@ -85,7 +86,7 @@ def _history_row(report: Mapping[str, Any], *, core_hour_price: float | None) ->
     throughput = report.get("throughput", {})
     core_hours = _number(cost_inputs.get("core_seconds"), 3600)
     cost = core_hours * core_hour_price if core_hours is not None and core_hour_price is not None else None
-    scored = counts.get("ok", 0) + counts.get("truncated", 0)
+    scored = sum(counts.get(status, 0) for status in COUNTED)
     return {
         "run_id": report["run_id"],
         "run_date": date.fromisoformat(report["run_date"]),
@@ -96,7 +97,8 @@ def _history_row(report: Mapping[str, Any], *, core_hour_price: float | None) ->
         "version": report.get("versions", {}).get("sentiment-warehouse"),
         "reviews": counts["rows"],
         "scored": scored,
-        **{name: counts.get(name) for name in ("empty", "failed", "truncated", "positive", "tokens", "unknown_tokens")},
+        **{name: counts.get(name) for name in (EMPTY, FAILED, TRUNCATED, "positive", "tokens", "unknown_tokens")},
+        UNFAMILIAR: counts.get(UNFAMILIAR, 0),
         "score_seconds": _number(seconds.get("score")),
         "total_seconds": _number(sum(seconds.values())) if seconds else None,
         "reviews_per_second": _number(throughput.get("reviews_per_second")),

@@ -13,17 +13,18 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sketches import collect_sketch, length_bin, probability_bin, step_of
+from sentiment_core.score_status import COUNTED, EMPTY, FAILED, OK, TRUNCATED, UNFAMILIAR
 
-__all__ = ["COUNTED", "HISTOGRAM_BINS", "MODEL_COUNTS", "PRODUCT_COUNTS", "model_counts", "month_of", "product_counts"]
+__all__ = ["COUNTS", "HISTOGRAM_BINS", "MODEL_COUNTS", "PRODUCT_COUNTS", "model_counts", "month_of", "product_counts"]
 
 # Those of `sentiment_core.evaluation.calibration_table`, which holds the model's validation histogram.
 HISTOGRAM_BINS = 15
 
-COUNTED = ("reviews", "scored", "empty", "failed", "truncated", "negative", "neutral", "positive")
+COUNTS = ("reviews", "scored", "empty", "failed", "unfamiliar", "truncated", "negative", "neutral", "positive")
 # The columns of the marts from which the others follow.
-PRODUCT_COUNTS = ("product", "day", *COUNTED, "probability_sum", "variance_sum", "probability_sketch")
+PRODUCT_COUNTS = ("product", "day", *COUNTS, "probability_sum", "variance_sum", "probability_sketch")
 MODEL_COUNTS = (
-    *("model_sha256", "day", *COUNTED, "probability_sum", "score_histogram"),
+    *("model_sha256", "day", *COUNTS, "probability_sum", "score_histogram"),
     *("tokens", "tokens_ok", "unknown_ok", "tokens_sketch"),
 )
 
@@ -36,12 +37,12 @@ def product_counts(scores: DataFrame) -> DataFrame:
     scores : DataFrame
         The score columns of the contract, and ``product`` and ``day``.
     """
-    probability = F.col("positive_probability")
+    probability = _counted_probability()
     by_bin = scores.groupBy("product", "day", probability_bin(probability).alias("bin")).agg(
         *_status_counts(), _nano_sum(probability, "nano"), _nano_sum(probability * (1 - probability), "nano_variance")
     )
     return by_bin.groupBy("product", "day").agg(
-        *(F.sum(name).alias(name) for name in COUNTED),
+        *(F.sum(name).alias(name) for name in COUNTS),
         _from_nano(F.sum("nano")).alias("probability_sum"),
         _from_nano(F.sum("nano_variance")).alias("variance_sum"),
         collect_sketch(F.col("bin"), F.col("scored")).alias("probability_sketch"),
@@ -50,7 +51,7 @@ def product_counts(scores: DataFrame) -> DataFrame:
 
 def model_counts(scores: DataFrame) -> DataFrame:
     """Counts of each model and day, of the same frame as `product_counts`."""
-    probability, n_tokens, ok = F.col("positive_probability"), F.col("n_tokens"), F.col("score_status") == "ok"
+    probability, n_tokens, ok = _counted_probability(), F.col("n_tokens"), F.col("score_status") == OK
     step = step_of(probability, HISTOGRAM_BINS)
     steps = [f"step_{index}" for index in range(HISTOGRAM_BINS)]
     token_counts = ("tokens", "tokens_ok", "unknown_ok")
@@ -65,7 +66,7 @@ def model_counts(scores: DataFrame) -> DataFrame:
         ),
     )
     return by_length.groupBy("model_sha256", "day").agg(
-        *(F.sum(name).alias(name) for name in (*COUNTED, *token_counts)),
+        *(F.sum(name).alias(name) for name in (*COUNTS, *token_counts)),
         _from_nano(F.sum("nano")).alias("probability_sum"),
         F.array(*(F.sum(name) for name in steps)).alias("score_histogram"),
         collect_sketch(F.col("bin"), F.col("scored")).alias("tokens_sketch"),
@@ -78,20 +79,25 @@ def month_of(day: Column) -> Column:
 
 
 def _is_scored() -> Column:
-    return F.col("score_status").isin("ok", "truncated")
+    return F.col("score_status").isin(*COUNTED)
+
+
+def _counted_probability() -> Column:
+    """The probability of a review that counts in shares, else NULL."""
+    return F.when(_is_scored(), F.col("positive_probability"))
 
 
 def _status_counts() -> list[Column]:
     status, label = F.col("score_status"), F.col("sentiment")
     counts = {"reviews": F.count(F.lit(1)), "scored": F.count_if(_is_scored())}
-    counts |= {name: F.count_if(status == name) for name in ("empty", "failed", "truncated")}
+    counts |= {name: F.count_if(status == name) for name in (EMPTY, FAILED, UNFAMILIAR, TRUNCATED)}
     counts |= {name: F.count_if(_is_scored() & (label == name)) for name in ("negative", "neutral", "positive")}
-    return [counts[name].alias(name) for name in COUNTED]
+    return [counts[name].alias(name) for name in COUNTS]
 
 
 def _nano_sum(value: Column, name: str) -> Column:
     """Sum in whole billionths: exact, so that it is the same in any order."""
-    return F.coalesce(F.sum(F.when(_is_scored(), F.round(value * 10**9).cast("bigint"))), F.lit(0)).alias(name)
+    return F.coalesce(F.sum(F.round(value * 10**9).cast("bigint")), F.lit(0)).alias(name)
 
 
 def _from_nano(total: Column) -> Column:

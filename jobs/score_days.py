@@ -22,12 +22,12 @@ from jobs.reading import hadoop_path, refusing_unreadable
 from jobs.schema import SCORE_FIELDS, column
 from jobs.score_counts import month_of
 from sentiment_core.errors import InputError
+from sentiment_core.score_status import COUNTED, STATUSES, UNSCORED
 
 __all__ = ["Folder", "ScoreDays", "scored_twice"]
 
 _DATE_TYPES = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
 _PRODUCT_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
-_SCORED, _UNSCORED = ("ok", "truncated"), ("empty", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,8 @@ class ScoreDays:
         self._check_columns(frame.schema)
         day, source = self._day(frame.schema), column(self._date_column)
         status, probability = F.col("score_status"), F.col("positive_probability")
-        sound = F.when(status.isin(*_SCORED), probability.between(0, 1) & F.col("sentiment").isNotNull())
-        sound = sound.otherwise(status.isin(*_UNSCORED) & probability.isNull())
+        sound = F.when(status.isin(*UNSCORED), probability.isNull())
+        sound = sound.when(status.isin(*STATUSES), probability.between(0, 1) & F.col("sentiment").isNotNull())
         rows = frame.groupBy(F.regexp_replace("_metadata.file_path", "/[^/]*$", "").alias("folder")).agg(
             F.collect_set(day).alias("days"),
             F.count(F.lit(1)).alias("rows"),
@@ -149,9 +149,9 @@ class ScoreDays:
         return dated.where(F.col("day").isin(*sorted(days)))
 
     def read_drivers(self, folders: Iterable[str], months: Iterable[str]) -> DataFrame:
-        """``product``, ``month`` and ``drivers`` of the rows of some months that were scored with drivers."""
+        """``product``, ``month`` and ``drivers`` of the counted rows of some months that were scored with drivers."""
         frame = self._read(sorted(folders))
-        named = frame.select(
+        named = frame.where(F.col("score_status").isin(*COUNTED)).select(
             column(self._product_column).alias("product"),
             month_of(self._day(frame.schema)).alias("month"),
             self._drivers(frame).alias(DRIVERS.name),

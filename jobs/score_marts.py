@@ -17,7 +17,7 @@ from jobs.proportions import (
     two_sided_p,
     wilson,
 )
-from jobs.score_counts import COUNTED, month_of
+from jobs.score_counts import COUNTS, month_of
 from jobs.sketches import collect_sketch, percentiles, probability_of
 
 __all__ = ["TREND_DAYS", "WEEK", "sentiment_daily", "sentiment_product"]
@@ -66,7 +66,7 @@ def sentiment_product(counts: DataFrame) -> DataFrame:
         F.min("day").alias("first_day"),
         F.max("day").alias("last_day"),
         F.count(F.lit(1)).alias("days"),
-        *(F.sum(name).alias(name) for name in (*COUNTED, "probability_sum", "variance_sum")),
+        *(F.sum(name).alias(name) for name in (*COUNTS, "probability_sum", "variance_sum")),
     )
     same = sums["product"].eqNullSafe(sketches["_product"]) & (sums["month"] == sketches["_month"])
     merged = sums.join(sketches, same, "left").select(sums["*"], "sketch")

@@ -15,7 +15,8 @@ SELECT
   mean_probability,
   unknown_rate,
   tokens_p50,
-  truncated_share
+  truncated_share,
+  unfamiliar_share
 FROM model_daily
 ORDER BY day DESC, model_sha256
 LIMIT 60;

@@ -33,6 +33,7 @@ from safetensors import SafetensorError
 
 from sentiment_core.durable import make_parent, write_durably
 from sentiment_core.errors import EnvironmentFault, ModelError, UsageError, shown
+from sentiment_core.familiarity import Familiarity
 from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
 
 __all__ = [
@@ -154,6 +155,7 @@ class Decision:
 class Model:
     """Everything that turns text into a score, or a language model that a score can grow from.
 
+    Without ``familiarity``, which older models lack, no text is unfamiliar.
     ``reliability_plot`` is SVG, which the card of a sentiment model may show; empty where there is none.
 
     Raises
@@ -168,6 +170,7 @@ class Model:
     text: TextPipeline
     weights: Weights
     decision: Decision = field(default_factory=Decision)
+    familiarity: Familiarity | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
@@ -194,6 +197,8 @@ class Model:
                 raise ModelError(f"weights.safetensors: {name!r} holds values that are not finite")
         if len({tensor.dtype for tensor in self.weights.values()}) > 1:
             raise ModelError("weights.safetensors: the tensors are of different types, expected one type for all")
+        if self.familiarity and self.kind != "sentiment":
+            raise ModelError("config.json: a language model scores no text; leave its familiarity out")
         if self.reliability_plot and self.kind != "sentiment":
             raise ModelError("reliability.svg: a language model has no probabilities to show; leave it out")
         _check_size("reliability.svg", len(self.reliability_plot.encode()))
@@ -208,6 +213,7 @@ class Model:
             "architecture": asdict(self.architecture),
             "text": asdict(self.text.settings),
             "decision": asdict(self.decision),
+            **({"familiarity": asdict(self.familiarity)} if self.familiarity else {}),
             "provenance": self.provenance,
         }
         arrays = {name: np.ascontiguousarray(self.weights[name]) for name in sorted(self.weights)}
@@ -347,6 +353,7 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
         architecture = _settings(Architecture, config["architecture"])
         settings = _settings(TextSettings, config["text"])
         decision = _settings(Decision, config["decision"])
+        familiarity = _settings(Familiarity, config["familiarity"]) if "familiarity" in config else None
         provenance = dict(config["provenance"].items())
     with _fault_in("metrics.json"):
         metrics = dict(json.loads(files["metrics.json"]).items())
@@ -366,6 +373,7 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
         text=TextPipeline(settings=settings, vocabulary=vocabulary),
         weights=weights,
         decision=decision,
+        familiarity=familiarity,
         metrics=metrics,
         provenance=provenance,
         card=card,

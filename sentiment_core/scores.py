@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sentiment_core.score_status import EMPTY, FAILED, OK, TRUNCATED, UNFAMILIAR
+
 __all__ = ["Scores"]
 
 
@@ -30,6 +32,8 @@ class Scores:
         Tokens outside the vocabulary among those scored.
     truncated : array of bool, shape (N,)
         Whether the text was clipped to the model's length.
+    unfamiliar : array of bool, shape (N,)
+        Whether the model knows too few of the text's words; never, if the model stores no limit.
     sentiment : array of str objects or None, shape (N,)
         ``negative``, ``neutral`` or ``positive`` by the model's cut-offs; None with a NaN.
     failure : array of str objects or None, shape (N,)
@@ -42,6 +46,7 @@ class Scores:
     n_tokens: npt.NDArray[np.int32]
     n_unknown: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
+    unfamiliar: npt.NDArray[np.bool_]
     sentiment: npt.NDArray[np.object_]
     failure: npt.NDArray[np.object_]
     drivers: pa.ListArray | None = None
@@ -60,8 +65,9 @@ class Scores:
 
     @cached_property
     def status(self) -> npt.NDArray[np.object_]:
-        """``ok``, ``truncated``, ``empty`` or ``failed``, shape (N,)."""
-        status = np.where(self.truncated, "truncated", "ok").astype(object)
-        status[self.n_tokens == 0] = "empty"
-        status[self.failure != None] = "failed"  # noqa: E711, element by element
+        """One of `sentiment_core.score_status.STATUSES`, shape (N,); an unfamiliar text may be clipped as well."""
+        status = np.where(self.truncated, TRUNCATED, OK).astype(object)
+        status[self.unfamiliar] = UNFAMILIAR
+        status[self.n_tokens == 0] = EMPTY
+        status[self.failure != None] = FAILED  # noqa: E711, element by element
         return status

@@ -25,6 +25,7 @@ from sentiment_core.engines.isolated import IsolatedEngine
 from sentiment_core.engines.selection import make_engine
 from sentiment_core.errors import NonFiniteError, UsageError
 from sentiment_core.explanation import Explanation
+from sentiment_core.familiarity import word_rarity
 from sentiment_core.halving import Halving, Rows
 from sentiment_core.mxnet_setup import available_cores
 from sentiment_core.scores import Scores
@@ -189,6 +190,16 @@ class Scorer:
         _, contributions = self._contributions(probes(vocabulary), self._halving(), length_step=1)
         return leaning_words(vocabulary, contributions)
 
+    @cached_property
+    def _rarity(self) -> npt.NDArray[np.int64]:
+        return word_rarity(self.model.text.vocabulary)
+
+    def _unfamiliar(self, encoded: EncodedTexts) -> npt.NDArray[np.bool_]:
+        familiarity = self.model.familiarity
+        if familiarity is None:
+            return np.zeros(len(encoded), bool)
+        return familiarity.unfamiliar(encoded, self._rarity)
+
     def _drivers(
         self, encoded: EncodedTexts, contributions: npt.NDArray[np.float32], scores: Scores, *, n_terms: int
     ) -> pa.ListArray:
@@ -221,6 +232,7 @@ class Scorer:
             n_tokens=encoded.n_tokens,
             n_unknown=encoded.n_unknown,
             truncated=encoded.n_tokens > encoded.valid_length,
+            unfamiliar=self._unfamiliar(encoded),
             sentiment=sentiment,
             failure=failure,
         )

@@ -18,6 +18,7 @@ from sentiment_core.artifact import Architecture, Decision, Model
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
 from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
+from sentiment_core.familiarity import fit_familiarity
 from sentiment_core.fine_tuning import FineTuning, TrainSettings
 from sentiment_core.holdout import Split
 from sentiment_core.labelled import Labelled, without_texts_of
@@ -132,7 +133,8 @@ def train(
 
     weights = {name: array.astype(np.float16) for name, array in run.best_weights.items()}
     measured = validation.take(validation_part.rows)
-    decision, metrics = _judge(measured, pipeline.encode(measured.texts).n_tokens, run.best_logits)
+    encoded = pipeline.encode(measured.texts)
+    decision, metrics = _judge(measured, encoded.n_tokens, run.best_logits)
     metrics["history"] = run.history
     provenance = {
         **({"data": data_name} if data_name else {}),
@@ -149,6 +151,7 @@ def train(
         text=pipeline,
         weights=weights,
         decision=decision,
+        familiarity=fit_familiarity(encoded, pipeline.vocabulary),
         metrics=metrics,
         provenance=provenance,
     )

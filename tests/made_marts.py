@@ -168,12 +168,13 @@ def _counts(rng: np.random.Generator, n_rows: int) -> dict[str, Any]:
     scored = rng.integers(0, 30, n_rows)
     positive = rng.binomial(scored, 0.6)
     neutral = rng.binomial(scored - positive, 0.4)
-    empty, failed = rng.integers(0, 2, n_rows), np.zeros(n_rows, int)
+    empty, unfamiliar, failed = rng.integers(0, 2, n_rows), rng.integers(0, 2, n_rows), np.zeros(n_rows, int)
     return {
-        "reviews": scored + empty,
+        "reviews": scored + empty + unfamiliar,
         "scored": scored,
         "empty": empty,
         "failed": failed,
+        "unfamiliar": unfamiliar,
         "truncated": scored // 9,
         "negative": scored - positive - neutral,
         "neutral": neutral,

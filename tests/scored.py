@@ -23,11 +23,11 @@ DRIVERS = pa.list_(pa.struct([("kind", pa.string()), ("term", pa.string()), ("co
 
 
 def made_up_scores(day: date, *, n_rows: int, model: str = MODELS[0], seed: int = 0) -> pa.Table:
-    """One day's scores; the last product has no name, some reviews have no probability."""
+    """One day's scores; the last product has no name, some reviews have no probability, some are unfamiliar."""
     rng = np.random.default_rng([day.toordinal(), seed])
     product = rng.choice(["kettle", "lamp", "sofa", None], n_rows, p=[0.5, 0.3, 0.1, 0.1])
     probability = np.where(rng.random(n_rows) < 0.1, rng.integers(0, 2, n_rows), rng.beta(0.7, 0.5, n_rows))
-    status = rng.choice(["ok", "truncated", "empty", "failed"], n_rows, p=[0.7, 0.15, 0.1, 0.05])
+    status = rng.choice(["ok", "truncated", "unfamiliar", "empty", "failed"], n_rows, p=[0.6, 0.15, 0.1, 0.1, 0.05])
     unscored = np.isin(status, ["empty", "failed"])
     label = np.select([probability < 0.45, probability < 0.55], ["negative", "neutral"], "positive")
     n_tokens = np.where(status == "empty", 0, rng.integers(1, 900, n_rows))
@@ -78,7 +78,15 @@ def write_day(scores: Path, day: date, table: pa.Table, **report: Any) -> None:
         "settings": {"engine": "auto", "precision": "float32"},
         "devices": ["cpu"],
         "versions": {"sentiment-warehouse": "0.1.0"},
-        "counts": {"rows": len(table), "ok": len(table), "truncated": 0, "empty": 0, "failed": 0, "positive": 7},
+        "counts": {
+            "rows": len(table),
+            "ok": len(table),
+            "truncated": 0,
+            "unfamiliar": 2,
+            "empty": 0,
+            "failed": 0,
+            "positive": 7,
+        },
         "seconds": {"load_model": 0.5, "score": seconds},
         "throughput": {"reviews_per_second": len(table) / seconds, "tokens_per_second": 1000.0},
         "cost_inputs": {"cores": 2, "core_seconds": 2 * (seconds + 0.5)},
@@ -139,7 +147,7 @@ def expected_product(rows: pd.DataFrame) -> pd.DataFrame:
 
 def expected_drivers(rows: pd.DataFrame, *, kept: int) -> pd.DataFrame:
     """``sentiment_drivers`` from single reviews: each term's contributions with a 0 for each review without it."""
-    rows = rows[rows["drivers"].notna()].assign(month=rows["day"].map("{:%Y-%m}".format))
+    rows = rows[rows["drivers"].notna() & rows["scored"]].assign(month=rows["day"].map("{:%Y-%m}".format))
     found = []
     for (product, month), group in rows.groupby(["product", "month"], dropna=False):
         by_term: dict[tuple[str, str], list[float]] = {}
@@ -198,6 +206,7 @@ def expected_model(rows: pd.DataFrame) -> pd.DataFrame:
                 "unknown_ok": ok["n_unknown"].sum(),
                 "unknown_rate": _ratio(ok["n_unknown"].sum(), ok["n_tokens"].sum()),
                 "truncated_share": _ratio((group["score_status"] == "truncated").sum(), len(scored)),
+                "unfamiliar_share": (group["score_status"] == "unfamiliar").mean(),
                 **lengths,
                 "validation_scored": None if validation is None else validation.sum(),
                 "psi_validation": None if validation is None else stability_index(histogram, validation),
@@ -218,15 +227,15 @@ def stability_index(counts: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _counts(group: pd.DataFrame) -> dict[str, int]:
-    status, label = group["score_status"], group["sentiment"]
+    status, label = group["score_status"], group.loc[group["scored"], "sentiment"]
     counts = {"reviews": len(group), "scored": int(group["scored"].sum())}
-    counts |= {name: int((status == name).sum()) for name in ("empty", "failed", "truncated")}
+    counts |= {name: int((status == name).sum()) for name in ("empty", "failed", "unfamiliar", "truncated")}
     return counts | {name: int((label == name).sum()) for name in ("negative", "neutral", "positive")}
 
 
 def _shares(group: pd.DataFrame) -> dict[str, float]:
     probability = group.loc[group["scored"], "positive_probability"]
-    n, positive = len(probability), int((group["sentiment"] == "positive").sum())
+    n, positive = len(probability), int((group.loc[group["scored"], "sentiment"] == "positive").sum())
     low, high = proportion_confint(positive, n, method="wilson") if n else (math.nan, math.nan)
     mean = probability.mean()
     deviation = np.sqrt((probability * (1 - probability)).sum()) / n if n else math.nan

@@ -26,6 +26,7 @@ def report_of(histogram: list[int], *, version: str = "0.1.0", failed: int = 0) 
         "counts": {
             "ok": scored,
             "truncated": 0,
+            "unfamiliar": 3,
             "empty": 2,
             "failed": failed,
             "tokens": 9,

@@ -84,12 +84,14 @@ def test_drivers_are_those_of_the_scorer_and_nothing_else_changes(
 GOOD = [{"kind": "word", "term": "great", "contribution": 0.5}]
 ROWS = {
     "ok": {},
+    "unfamiliar": {"score_status": "unfamiliar"},
     "no driver": {"drivers": []},
     "failed by b": {"positive_probability_b": None},
     "failed by a": {"score_status": "failed", "sentiment": None, **dict.fromkeys(NAMED[:2]), "drivers": None},
     "empty": {"score_status": "empty", "sentiment": None, **dict.fromkeys(NAMED), "drivers": None},
 }
 DAMAGED = {
+    "unfamiliar without a probability": {"score_status": "unfamiliar", "sentiment": None, **dict.fromkeys(NAMED)},
     "drivers missing": {"drivers": None},
     "drivers without a probability": ROWS["empty"] | {"drivers": GOOD},
     "empty drivers without a probability": ROWS["failed by a"] | {"drivers": []},

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pyspark.sql import SparkSession
 
 from jobs.run_report import cost_inputs
+from sentiment_core.score_status import STATUSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,7 @@ def test_the_reports_figures_are_those_of_the_table(published: tuple[dict[str, A
             "positive": (table["sentiment"] == "positive").sum() / len(probability),
             "unknown_words": uncut["n_unknown"].sum() / uncut["n_tokens"].sum(),
             "failed": 0,
+            "unfamiliar": 0,
             **{name: shares[name] for name in ("truncated", "empty")},
         }
     )
@@ -65,7 +67,7 @@ def test_the_metrics_beside_the_report_say_the_same(published: tuple[dict[str, A
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    for status in ("ok", "truncated", "empty", "failed"):
+    for status in STATUSES:
         assert samples["sentiment_run_rows", status] == report["counts"][status]
     assert samples["sentiment_run_probability_count",] == sum(report["score_histogram"])
     assert samples["sentiment_run_ratio", "unknown_words"] == report["rates"]["unknown_words"]

@@ -22,6 +22,7 @@ from jobs import cli
 from jobs.executor import score_group
 from jobs.schema import SCORE_FIELDS, WORKER_FIELDS
 from sentiment_core.artifact import Model
+from sentiment_core.score_status import STATUSES
 
 Score = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -113,7 +114,7 @@ def test_every_review_comes_out_once_with_the_oracles_probability(
         assert row["run_id"] == report["run_id"]
         assert str(row["run_date"]) == "2026-11-23"
     assert report["counts"]["rows"] == len(reviews)
-    assert sum(report["counts"][name] for name in ("ok", "truncated", "empty", "failed")) == len(reviews)
+    assert sum(report["counts"][name] for name in STATUSES) == len(reviews)
     assert (report["engines"], report["devices"]) == ([engine], ["cpu"])
     assert {tuple(worker["engines"]) for worker in report["workers"].values()} == {(engine,)}
 
