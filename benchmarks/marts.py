@@ -24,6 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sentiment_core.score_status import STATUSES, UNSCORED
+
 FIRST_DAY = date(2025, 11, 1)
 MODEL = "ab" * 32
 
@@ -34,10 +36,8 @@ def made_up_scores(n_rows: int, *, n_products: int, day: date, rng: np.random.Ge
     product = np.where(rng.random(n_rows) < 0.5, popularity, rng.integers(0, n_products, n_rows))
     quality = ((product * 2654435761) % 1000) / 1000
     probability = rng.beta(0.4 + quality, 0.4 + 1 - quality)
-    status = rng.choice(
-        ["ok", "truncated", "unfamiliar", "empty", "failed"], n_rows, p=[0.895, 0.08, 0.005, 0.015, 0.005]
-    )
-    unscored = np.isin(status, ["empty", "failed"])
+    status = rng.choice(STATUSES, n_rows, p=[0.895, 0.08, 0.005, 0.015, 0.005])
+    unscored = np.isin(status, UNSCORED)
     label = np.select([probability < 0.45, probability < 0.55], ["negative", "neutral"], "positive")
     n_tokens = np.where(status == "empty", 0, rng.lognormal(5, 0.7, n_rows).astype(int) + 1)
     return pa.table(
@@ -74,15 +74,7 @@ def write_day(folder: Path, day: date, *, n_rows: int, n_products: int, rng: np.
         "run_id": f"{day}-0123456789ab",
         "run_date": str(day),
         "model": {"sha256": MODEL, "validation_histogram": [140] * 15},
-        "counts": {
-            "rows": n_rows,
-            "ok": n_rows,
-            "truncated": 0,
-            "unfamiliar": 0,
-            "empty": 0,
-            "failed": 0,
-            "positive": n_rows // 2,
-        },
+        "counts": dict.fromkeys(STATUSES, 0) | {"rows": n_rows, "ok": n_rows, "positive": n_rows // 2},
         "seconds": {"score": n_rows / 400},
         "throughput": {"reviews_per_second": 400.0},
         "cost_inputs": {"cores": 2, "core_seconds": n_rows / 200},

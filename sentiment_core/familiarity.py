@@ -4,8 +4,8 @@ A word is the rarer the later it stands in the vocabulary, which is sorted by fr
 its rank. A word outside the vocabulary is rarer by 1 than the last one in it. Texts of the language that the model
 learnt use its frequent words all the time; texts of another one hit a few of its rare words by chance. The strangeness
 of a text is where its mean rarity lies between that of the model's validation reviews (0) and that of a text without a
-known word (1). The mean of few words varies more, so the limit falls with their number. ``docs/decisions/unfamiliar.md``
-has the measurements.
+known word (1). The mean of few words varies more, so the limit falls with their number. The measurements are in
+``docs/decisions/unfamiliar.md``.
 
 Axes: N texts, T tokens of all texts together, V words of the vocabulary.
 """

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
 
+from sentiment_core.score_status import COUNTED, STATUSES, UNSCORED
+
 MODELS = ("a" * 64, "b" * 64)
 FIRST_DAY = date(2026, 1, 27)
 VALIDATION = list(range(10, 25))
@@ -27,8 +29,8 @@ def made_up_scores(day: date, *, n_rows: int, model: str = MODELS[0], seed: int 
     rng = np.random.default_rng([day.toordinal(), seed])
     product = rng.choice(["kettle", "lamp", "sofa", None], n_rows, p=[0.5, 0.3, 0.1, 0.1])
     probability = np.where(rng.random(n_rows) < 0.1, rng.integers(0, 2, n_rows), rng.beta(0.7, 0.5, n_rows))
-    status = rng.choice(["ok", "truncated", "unfamiliar", "empty", "failed"], n_rows, p=[0.6, 0.15, 0.1, 0.1, 0.05])
-    unscored = np.isin(status, ["empty", "failed"])
+    status = rng.choice(STATUSES, n_rows, p=[0.6, 0.15, 0.1, 0.1, 0.05])
+    unscored = np.isin(status, UNSCORED)
     label = np.select([probability < 0.45, probability < 0.55], ["negative", "neutral"], "positive")
     n_tokens = np.where(status == "empty", 0, rng.integers(1, 900, n_rows))
     return pa.table(
@@ -78,15 +80,7 @@ def write_day(scores: Path, day: date, table: pa.Table, **report: Any) -> None:
         "settings": {"engine": "auto", "precision": "float32"},
         "devices": ["cpu"],
         "versions": {"sentiment-warehouse": "0.1.0"},
-        "counts": {
-            "rows": len(table),
-            "ok": len(table),
-            "truncated": 0,
-            "unfamiliar": 2,
-            "empty": 0,
-            "failed": 0,
-            "positive": 7,
-        },
+        "counts": dict.fromkeys(STATUSES, 0) | {"rows": len(table), "ok": len(table), "unfamiliar": 2, "positive": 7},
         "seconds": {"load_model": 0.5, "score": seconds},
         "throughput": {"reviews_per_second": len(table) / seconds, "tokens_per_second": 1000.0},
         "cost_inputs": {"cores": 2, "core_seconds": 2 * (seconds + 0.5)},
@@ -116,7 +110,7 @@ def read_scores(scores: Path) -> pd.DataFrame:
         part = pd.concat([pq.read_table(file, partitioning=None).to_pandas() for file in folder.glob("*.parquet")])
         parts.append(part.assign(day=date.fromisoformat(folder.name.removeprefix("run_date="))))
     rows = pd.concat(parts, ignore_index=True)
-    return rows.assign(product=rows["product_id"], scored=rows["score_status"].isin(["ok", "truncated"]))
+    return rows.assign(product=rows["product_id"], scored=rows["score_status"].isin(COUNTED))
 
 
 def expected_daily(rows: pd.DataFrame) -> pd.DataFrame:
