@@ -18,7 +18,7 @@ from random import Random
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment_core.behaviour.grammar import Choices, Grammar, read_grammar
+from sentiment_core.behaviour.grammar import Grammar, Template, read_grammar
 
 __all__ = ["LESSON_SCHEMA", "Lesson", "Lessons", "lesson_table"]
 
@@ -26,37 +26,29 @@ LESSON_SCHEMA = pa.schema(
     [("text", pa.string()), ("positive", pa.float64()), ("capability", pa.string()), ("pair_id", pa.int64())]
 )
 
-# Texts of one group of texts that differ in one word.
-_MEMBERS = 5
 # Times that a lesson may say nothing new before it has said all.
 _PATIENCE = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """Patterns whose texts have one target.
+    """Texts that have one target.
 
     Attributes
     ----------
     capability : str
         What the lesson teaches.
+    template : Template
     share : float
         Weight of its texts in a table.
-    patterns : tuple of str
     positive : float, 0 to 1, optional
         Target of its texts; by default that of the text that is changed.
-    across : str, optional
-        List whose entries change no target: texts come in groups that differ in this entry.
-    around : tuple of str
-        Capabilities whose texts it changes.
     """
 
     capability: str
+    template: Template
     share: float
-    patterns: tuple[str, ...]
     positive: float | None = None
-    across: str | None = None
-    around: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,35 +62,23 @@ class Lessons:
     def bundled(cls) -> Lessons:
         """Those that come with the package."""
         grammar, tables = read_grammar("lessons.toml")
-        lessons = []
-        for table in tables["lesson"]:
-            patterns = table["patterns"].replace("\n", "|").split("|")
-            table |= {"patterns": tuple(filter(None, map(str.strip, patterns)))}
-            lessons.append(Lesson(**table | {"around": tuple(table.get("around", ()))}))
+        own = ("capability", "share", "positive")
+        lessons = [
+            Lesson(
+                template=Template.of(**{name: value for name, value in table.items() if name not in own}),
+                **{name: value for name, value in table.items() if name in own},
+            )
+            for table in tables["lesson"]
+        ]
         return cls(grammar=grammar, lessons=tuple(lessons))
 
     def texts(self, lesson: Lesson, random: Random) -> tuple[float, list[str]]:
         """A target, and the texts of one group, or one text, that have it."""
-        domain = random.choice(list(self.grammar.domains))
-        choices: Choices = {}
-        pattern = random.choice(lesson.patterns)
-        if lesson.around:
-            of = random.choice([other for other in self.lessons if other.capability in lesson.around])
-            positive, (text, *_) = self.texts(of, random)
-            choices |= _changed(text, random)
-            return positive, [text, self.grammar.fill(pattern, domain=domain, random=random, choices=choices)]
-        if lesson.positive is None:
-            raise ValueError(f"{lesson.capability}: a lesson needs a target, or lessons whose texts it changes")
-        texts = [self._text(pattern, domain, random, choices)]
-        if lesson.across is not None:
-            name = self.grammar.list_of(lesson.across)
-            others = sorted(set(self.grammar.entries(name, domain=domain)) - {choices[name, ""]})
-            drawn = random.sample(others, min(_MEMBERS - 1, len(others)))
-            texts += [self._text(pattern, domain, random, choices | {(name, ""): entry}) for entry in drawn]
-        return lesson.positive, texts
-
-    def _text(self, pattern: str, domain: str, random: Random, choices: Choices) -> str:
-        return self.grammar.finished(self.grammar.fill(pattern, domain=domain, random=random, choices=choices))
+        if lesson.positive is not None:
+            return lesson.positive, self.grammar.texts(lesson.template, random)
+        of = random.choice([other for other in self.lessons if other.capability in lesson.template.around])
+        positive, (text, *_) = self.texts(of, random)
+        return positive, self.grammar.texts(lesson.template, random, around=text)
 
 
 def lesson_table(lessons: Lessons, *, rows: int, seed: int) -> pa.Table:
@@ -136,7 +116,8 @@ def lesson_table(lessons: Lessons, *, rows: int, seed: int) -> pa.Table:
 def _new_groups(lessons: Lessons, random: Random, seen: set[str]) -> Iterator[tuple[Lesson, float, list[str]]]:
     """Groups of texts of which none was seen, each lesson by its share, until none has anything new to say."""
     # A group of several texts is drawn the less often.
-    weights = {index: lesson.share / _size(lesson) for index, lesson in enumerate(lessons.lessons)}
+    sizes = [len(lessons.texts(lesson, Random(0))[1]) for lesson in lessons.lessons]
+    weights = {index: lesson.share / size for index, (lesson, size) in enumerate(zip(lessons.lessons, sizes))}
     repeated: Counter[int] = Counter()
     while weights:
         index = random.choices(list(weights), list(weights.values()))[0]
@@ -148,33 +129,6 @@ def _new_groups(lessons: Lessons, random: Random, seen: set[str]) -> Iterator[tu
             repeated[index] += 1
             if repeated[index] == _PATIENCE:
                 del weights[index]
-
-
-def _size(lesson: Lesson) -> int:
-    return 2 if lesson.around else _MEMBERS if lesson.across else 1
-
-
-def _changed(text: str, random: Random) -> Choices:
-    """A text in other writings, for the slots of a lesson that changes texts."""
-    writings = {
-        "text": text,
-        "typo": _with_typo(text, random),
-        "caps": text.upper(),
-        "bare": text.rstrip(".!?").lower(),
-    }
-    choices: Choices = {(slot, ""): (written,) for slot, written in writings.items()}
-    return choices | {("typo", "2"): (_with_typo(writings["typo"], random),)}
-
-
-def _with_typo(text: str, random: Random) -> str:
-    """Two letters inside a word swapped, a letter left out or doubled."""
-    places = [place for place in range(1, len(text) - 2) if text[place - 1 : place + 3].isalpha()]
-    if not places:
-        return text
-    place = random.choice(places)
-    one, two = text[place], text[place + 1]
-    kinds = [two + one, two + one, two, one + one + two]
-    return text[:place] + random.choice(kinds) + text[place + 2 :]
 
 
 def main(arguments: Sequence[str]) -> None:
