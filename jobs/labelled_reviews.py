@@ -80,9 +80,11 @@ class LabelledReviews:
         return self.reviews.where(~self.held_out), self.reviews.where(self.held_out)
 
 
-def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool = True) -> None:
     """The options that say where the labelled reviews are."""
-    parser.add_argument("--input", required=True, metavar="PATH", help="Parquet, CSV or JSON lines; file or directory")
+    parser.add_argument(
+        "--input", required=input_required, metavar="PATH", help="Parquet, CSV or JSON lines; file or directory"
+    )
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--label-column", default="label", metavar="NAME")
     parser.add_argument("--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive")

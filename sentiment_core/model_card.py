@@ -12,6 +12,7 @@ import numpy as np
 
 from sentiment_core.artifact import Architecture, Decision
 from sentiment_core.evaluation import LABEL_TARGET, WIDEST_BAND, Metrics
+from sentiment_core.familiarity import Familiarity
 
 __all__ = ["write_card"]
 
@@ -34,6 +35,7 @@ def write_card(
     provenance: Mapping[str, Any],
     decision: Decision,
     architecture: Architecture | None = None,
+    familiarity: Familiarity | None = None,
 ) -> str:
     """The model card of a sentiment model, in Markdown.
 
@@ -41,8 +43,8 @@ def write_card(
     ----------
     metrics : mapping
         ``validation`` as by `evaluate_probabilities`; optional: ``calibration_table``, ``slices`` as by
-        `slice_metrics`, ``elsewhere`` (both, on texts of other domains), ``history``, and ``labels_right`` with
-        ``labelled_share``.
+        `slice_metrics`, ``elsewhere`` (both, on texts of other domains), ``history``, ``labels_right`` with
+        ``labelled_share``, ``behaviour`` as by `evaluate_behaviour`, and ``unfamiliar_share``.
     provenance : mapping
         ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``trained_further_sha256``
         (the model before this training), ``teacher_labelled_reviews``, ``data`` (what the reviews are), ``held_out_by``
@@ -51,6 +53,8 @@ def write_card(
         Calibration and cut-offs.
     architecture : Architecture
         Sizes of the network; left out of the card if None.
+    familiarity : Familiarity
+        From where on a text is unfamiliar; None if the model knows no limit.
     """
     sections = [
         _network(provenance, architecture),
@@ -59,11 +63,14 @@ def write_card(
         _quality(metrics["validation"]),
         _calibration(metrics, decision),
         _labels(metrics, decision),
+        *([_unfamiliar(familiarity, metrics.get("unfamiliar_share"))] if familiarity else []),
     ]
     if metrics.get("slices"):
         sections += [_slices(metrics["slices"]), _weaknesses(metrics["slices"], metrics["validation"]["accuracy"])]
     if metrics.get("elsewhere"):
         sections.append(_elsewhere(metrics["elsewhere"]))
+    if metrics.get("behaviour"):
+        sections.append(_behaviour(metrics["behaviour"]))
     if metrics.get("history"):
         sections.append(_history(metrics["history"]))
     if provenance.get("settings"):
@@ -92,7 +99,7 @@ def _network(provenance: Mapping[str, Any], architecture: Architecture | None) -
 
 _INTENDED_USE = """## Intended use and limits
 
-- For reviews in English, of the kind that it was trained on. Other languages were not measured.
+- For reviews in English, of the kind that it was trained on. Texts of other languages have no meaningful score.
 - For sums over many reviews, or for finding reviews to read. A single score is a probability and can be wrong.
 - Not for judging persons, neither those who wrote a review nor those of whom it speaks.
 - A review longer than `max_tokens` of `config.json` is scored on its beginning."""
@@ -162,6 +169,36 @@ def _labels(metrics: Mapping[str, Any], decision: Decision) -> str:
         f"`negative` below {decision.negative_below:g}, `positive` from {decision.positive_from:g} on, `neutral` "
         f"between: the narrowest band around 0.5 outside which {LABEL_TARGET:.0%} of the labels are right, but at most "
         f"{0.5 - WIDEST_BAND:g} to {0.5 + WIDEST_BAND:g}. {measured}"
+    )
+
+
+def _unfamiliar(familiarity: Familiarity, share: float | None) -> str:
+    measured = "" if share is None else f"{share:.2%} of the held-out reviews are."
+    return "## Texts that it does not know\n\n" + _paragraph(
+        "A review gets the status `unfamiliar` if it holds no known word, or if its words are so much rarer in the "
+        "model's vocabulary than those of the held-out reviews that it is of another language or noise. It keeps its "
+        f"probability, which means little. Mean rarity {familiarity.typical_rarity:g}, limit {familiarity.limit:g}. "
+        f"{measured}"
+    )
+
+
+def _behaviour(behaviour: Mapping[str, Any]) -> str:
+    def table(rows: Sequence[Mapping[str, Any]]) -> str:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        words = ("type", "capability", "expected")
+        cells = [[_cell(row[name]) if name in words else _number(row.get(name)) for name in names] for row in rows]
+        return _table([_title(name) for name in names], cells)
+
+    definitions = [f"- **{_cell(kind)}.** {text}" for kind, text in behaviour["definitions"].items()]
+    return "\n\n".join(
+        [
+            "## Behaviour",
+            "Texts made of templates, whose words and patterns are in no lesson of this project (CheckList, Ribeiro et "
+            "al. 2020).",
+            "\n".join(definitions),
+            table(behaviour["types"]),
+            table(behaviour["capabilities"]),
+        ]
     )
 
 

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment_core.artifact import Architecture, Decision, Model
+from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
 from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
-from sentiment_core.familiarity import fit_familiarity
+from sentiment_core.familiarity import fit_familiarity, word_rarity
 from sentiment_core.fine_tuning import FineTuning, TrainSettings
 from sentiment_core.holdout import Split
 from sentiment_core.labelled import Labelled, without_texts_of
@@ -136,6 +137,10 @@ def train(
     encoded = pipeline.encode(measured.texts)
     decision, metrics = _judge(measured, encoded.n_tokens, run.best_logits)
     metrics["history"] = run.history
+    familiarity = fit_familiarity(encoded, pipeline.vocabulary)
+    if familiarity is not None:
+        unfamiliar = familiarity.unfamiliar(encoded, word_rarity(pipeline.vocabulary))
+        metrics["unfamiliar_share"] = float(unfamiliar.mean())
     provenance = {
         **({"data": data_name} if data_name else {}),
         **of_split,
@@ -151,15 +156,27 @@ def train(
         text=pipeline,
         weights=weights,
         decision=decision,
-        familiarity=fit_familiarity(encoded, pipeline.vocabulary),
+        familiarity=familiarity,
         metrics=metrics,
         provenance=provenance,
     )
+    scorer = Scorer(model)
+    metrics["behaviour"] = evaluate_behaviour(
+        lambda texts: scorer.score_texts(texts).positive_probability,
+        negative_below=decision.negative_below,
+        positive_from=decision.positive_from,
+    )
     if elsewhere is not None:
-        metrics["elsewhere"] = _quality_elsewhere(model, elsewhere)
+        metrics["elsewhere"] = _quality_elsewhere(scorer, elsewhere)
     return replace(
         model,
-        card=write_card(metrics, provenance=provenance, decision=decision, architecture=architecture),
+        card=write_card(
+            metrics,
+            provenance=provenance,
+            decision=decision,
+            architecture=architecture,
+            familiarity=familiarity,
+        ),
         reliability_plot=reliability_plot(metrics["calibration_table"], title="Calibration on held-out reviews"),
     )
 
@@ -203,9 +220,9 @@ def _judge(
     return decision, metrics
 
 
-def _quality_elsewhere(model: Model, elsewhere: Labelled) -> dict[str, Any]:
+def _quality_elsewhere(scorer: Scorer, elsewhere: Labelled) -> dict[str, Any]:
     """Metrics of a model on other reviews, each of at least one token, and by their groups."""
-    scores = Scorer(model).score_texts(elsewhere.texts)
+    scores = scorer.score_texts(elsewhere.texts)
     positive, probabilities = elsewhere.positive >= 0.5, scores.positive_probability
     slices = slice_metrics(elsewhere.texts, scores.n_tokens, positive, probabilities, groups=elsewhere.groups)
     return {**evaluate_probabilities(positive, probabilities).as_dict(), "slices": slices}

@@ -10,7 +10,7 @@ Axes: C cases, T texts of all cases together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from sentiment_core.behaviour.grammar import Grammar, Template, read_grammar
 
-__all__ = ["DEFINITIONS", "TOLERANCE", "Case", "behaviour_suite", "measure_behaviour", "texts_of"]
+__all__ = ["DEFINITIONS", "TOLERANCE", "Case", "behaviour_suite", "evaluate_behaviour", "measure_behaviour", "texts_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,6 +92,23 @@ def behaviour_suite(*, seed: int = 0) -> tuple[Case, ...]:
 def texts_of(cases: Sequence[Case]) -> list[str]:
     """All texts, case by case, shape (T,)."""
     return [text for case in cases for text in case.texts]
+
+
+def evaluate_behaviour(
+    probabilities_of: Callable[[Sequence[str]], Floats], *, negative_below: float, positive_from: float
+) -> dict[str, Any]:
+    """Run the suite on a model; see `measure_behaviour`.
+
+    Parameters
+    ----------
+    probabilities_of : callable
+        The model's probabilities of texts, in their order.
+    negative_below, positive_from : float
+        The model's cut-offs.
+    """
+    cases = behaviour_suite()
+    probabilities = probabilities_of(texts_of(cases))
+    return measure_behaviour(cases, probabilities, negative_below=negative_below, positive_from=positive_from)
 
 
 def measure_behaviour(
