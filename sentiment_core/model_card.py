@@ -183,21 +183,22 @@ def _unfamiliar(familiarity: Familiarity, share: float | None) -> str:
 
 
 def _behaviour(behaviour: Mapping[str, Any]) -> str:
-    def table(rows: Sequence[Mapping[str, Any]]) -> str:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        words = ("type", "capability", "expected")
-        cells = [[_cell(row[name]) if name in words else _number(row.get(name)) for name in names] for row in rows]
-        return _table([_title(name) for name in names], cells)
+    rates = ("cases", "failure_rate", "failure_rate_checklist", "failure_rate_by_label", "standard_error")
 
-    definitions = [f"- **{_cell(kind)}.** {text}" for kind, text in behaviour["definitions"].items()]
+    def table(rows: Sequence[Mapping[str, Any]], *names: str) -> str:
+        cells = [[*(_cell(row[name]) for name in names), *(_number(row.get(rate)) for rate in rates)] for row in rows]
+        return _table(map(_title, (*names, *rates)), cells)
+
     return "\n\n".join(
         [
             "## Behaviour",
-            "Texts made of templates, whose words and patterns are in no lesson of this project (CheckList, Ribeiro et "
-            "al. 2020).",
-            "\n".join(definitions),
-            table(behaviour["types"]),
-            table(behaviour["capabilities"]),
+            _paragraph(
+                "Texts made of templates, as in CheckList (Ribeiro et al. 2020). None of their words and patterns is "
+                "in the lessons of this project, which a model may have learnt."
+            ),
+            "\n".join(f"- {_cell(kind).capitalize()}: {text}" for kind, text in behaviour["definitions"].items()),
+            table(behaviour["types"], "type"),
+            table(behaviour["capabilities"], "capability", "type", "expected"),
         ]
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from models import tiny_model
 from jobs import labelled_reviews
 from jobs.labelled_reviews import LabelledReviews, add_label_arguments, read_labelled
 from sentiment_core.artifact import save_model
+from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.errors import InputError
 from sentiment_core.evaluation import evaluate_probabilities
+from sentiment_core.familiarity import Familiarity
 from sentiment_core.holdout import Split, held_out_mask
 from sentiment_core.labelled import Labelled, without_texts_of
 from sentiment_core.scoring import Scorer
@@ -151,3 +154,33 @@ def test_a_review_without_a_token_is_counted_and_not_measured(sentiment: Any, tm
     assert {value: n for (name, value), n in rows.items() if name == "shop"} == {"a": 3, "b": 2}
     assert ("length", "no token") not in rows
     assert "on 5 reviews" in sentence
+
+
+def test_the_behaviour_tests_need_no_reviews_and_stand_beside_them(sentiment: Any, tmp_path: Path) -> None:
+    model = tiny_model(familiarity=Familiarity(typical_rarity=2.0, limit=5.0))
+    save_model(model, tmp_path / "model")
+    code, (alone,), sentence = sentiment("evaluate", "--model", tmp_path / "model", "--behaviour")
+    assert code == 0, sentence
+    assert alone.keys() == {"behaviour", "model_sha256"}
+    assert alone["behaviour"] == evaluate_behaviour(
+        lambda texts: Scorer(model).score_texts(texts).positive_probability, negative_below=0.4, positive_from=0.6
+    )
+    assert re.fullmatch(
+        r"sentiment evaluate: done: behaviour tests that failed: minimum functionality [\d.]+% of [\d,]+, "
+        r"invariance [\d.]+% of [\d,]+, direction [\d.]+% of [\d,]+",
+        sentence,
+    )
+    reviews = pa.table({"text": ["good", "bad", "xqzt zorblat"], "label": [1, 0, 1]})
+    pq.write_table(reviews, tmp_path / "in.parquet")
+    options = ["--model", tmp_path / "model", "--input", tmp_path / "in.parquet", "--behaviour"]
+    code, (both,), sentence = sentiment("evaluate", *options)
+    assert code == 0, sentence
+    assert both["behaviour"] == alone["behaviour"]
+    assert (both["n"], both["unfamiliar"]) == (3, 1)
+
+
+@pytest.mark.parametrize("options", [[], ["--behaviour", "--slices"], ["--behaviour", "--by", "shop"], ["--held-out"]])
+def test_nothing_to_measure_is_refused(sentiment: Any, options: list[str]) -> None:
+    code, found, sentence = sentiment("evaluate", *options)
+    assert (code, found) == (2, [])
+    assert "--input" in sentence

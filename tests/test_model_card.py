@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment_core.artifact import Architecture, Decision, bundled_model_path, load_model
+from sentiment_core.behaviour.suite import DEFINITIONS, behaviour_suite, measure_behaviour, texts_of
 from sentiment_core.evaluation import calibration_table, evaluate_probabilities, neutral_band
+from sentiment_core.familiarity import Familiarity
 from sentiment_core.model_card import FEWEST_REVIEWS, write_card
 from sentiment_core.slices import slice_metrics
 
@@ -104,6 +106,33 @@ def test_the_tables_hold_the_arguments() -> None:
         ]
     assert found["epoch"] == [["1", "0.5123", "0.8000", "0.4231"], ["2", "0.3912", "0.7900", "0.4456"]]
     assert dict(found["setting"]) == {f"`{name}`": str(value) for name, value in SETTINGS.items()}
+
+
+def test_the_behaviour_is_told_with_its_rules() -> None:
+    arguments = example()
+    assert "## Behaviour" not in write_card(**arguments)
+    cases = behaviour_suite()
+    probabilities = np.random.default_rng(0).random(len(texts_of(cases)))
+    measured = measure_behaviour(cases, probabilities, negative_below=0.31, positive_from=0.69)
+    arguments["metrics"]["behaviour"] = measured
+    card = write_card(**arguments)
+    found = tables(card)
+    rates = ("failure_rate", "failure_rate_checklist", "failure_rate_by_label", "standard_error")
+    for first, rows in (("type", measured["types"]), ("capability", measured["capabilities"])):
+        assert [row[0] for row in found[first]] == [row[first] for row in rows]
+        for shown, row in zip(found[first], rows, strict=True):
+            assert shown[-5:] == [f"{row['cases']:,}", *(f"{row[rate]:.4f}" if rate in row else "-" for rate in rates)]
+    for definition in DEFINITIONS.values():
+        assert definition in card
+
+
+def test_the_limit_of_unfamiliar_texts_is_told() -> None:
+    arguments = example()
+    assert "unfamiliar" not in write_card(**arguments)
+    arguments["metrics"]["unfamiliar_share"] = 0.0123
+    card = write_card(**arguments, familiarity=Familiarity(typical_rarity=4.875, limit=0.95))
+    text = " ".join(card.split())
+    assert "Mean rarity 4.875, limit 0.95. 1.23% of the held-out reviews are." in text
 
 
 def test_a_start_that_may_have_learnt_what_is_measured_is_told() -> None:

@@ -15,8 +15,10 @@ from runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps,
 
 from sentiment_core import fine_tuning, training
 from sentiment_core.artifact import Model, load_model, save_model
+from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.errors import InputError, UsageError
 from sentiment_core.evaluation import evaluate_probabilities
+from sentiment_core.familiarity import fit_familiarity
 from sentiment_core.holdout import Split
 from sentiment_core.labelled import Labelled
 from sentiment_core.scoring import Scorer
@@ -40,8 +42,9 @@ OTHERS = labelled_reviews(100, seed=2)
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
-    """Train in a directory of its own, anew unless told; without the plot, which takes as long as an epoch here."""
+    """Train in a directory of its own, anew unless told; without what takes as long as an epoch here."""
     monkeypatch.setattr(training, "reliability_plot", lambda *_, **__: "")
+    monkeypatch.setattr(training, "evaluate_behaviour", lambda *_, **__: {})
 
     def run(**options: Any) -> Model:
         options = {"validation": VALIDATION, "checkpoint_path": tmp_path / "checkpoint", "settings": SETTINGS} | options
@@ -56,6 +59,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("training") / "checkpoint"
     return train(DATA, validation=VALIDATION, checkpoint_path=path, settings=SETTINGS)
+
+
+def test_a_trained_model_knows_its_behaviour_and_what_it_does_not_know(trained: Model) -> None:
+    scorer = Scorer(trained)
+    decision = trained.decision
+    assert trained.metrics["behaviour"] == evaluate_behaviour(
+        lambda texts: scorer.score_texts(texts).positive_probability,
+        negative_below=decision.negative_below,
+        positive_from=decision.positive_from,
+    )
+    assert "## Behaviour" in trained.card
+    assert trained.familiarity == fit_familiarity(trained.text.encode(VALIDATION.texts), trained.text.vocabulary)
+    assert scorer.score_texts(["这家餐厅的菜很好吃", "xqzt zorblat"]).status.tolist() == ["unfamiliar"] * 2
+    share = scorer.score_texts(VALIDATION.texts).unfamiliar.mean()
+    assert trained.metrics["unfamiliar_share"] == share < 0.1
+    assert "## Texts that it does not know" in trained.card
 
 
 def script_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:

@@ -33,7 +33,7 @@ DEFINITIONS = {
     "minimum functionality": (
         "A positive text fails below probability 0.5, a negative one from 0.5 on, a neutral one outside 1/3 to 2/3, "
         "and one that is not negative below 1/3. failure_rate_checklist asks positive texts for 2/3 and negative ones "
-        "for less than 1/3, as CheckList does; failure_rate_by_label asks for the label by the model's own cut-offs."
+        "for less than 1/3, as CheckList does. failure_rate_by_label asks for the label by the model's own cut-offs."
     ),
     "invariance": (
         f"A case fails if the probability of any of its texts is more than {TOLERANCE} away from that of the first "
