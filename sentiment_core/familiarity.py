@@ -5,7 +5,7 @@ its rank. A word outside the vocabulary is rarer by 1 than the last one in it. T
 learnt use its frequent words all the time; texts of another one hit a few of its rare words by chance. The strangeness
 of a text is where its mean rarity lies between that of the model's validation reviews (0) and that of a text without a
 known word (1). The mean of few words varies more, so the limit falls with their number. The measurements are in
-``docs/decisions/unfamiliar.md``.
+``docs/decisions/0013-unfamiliar-texts.md``.
 
 Axes: N texts, T tokens of all texts together, V words of the vocabulary.
 """
@@ -29,7 +29,7 @@ Rarity = npt.NDArray[np.int64]
 # Share of the validation reviews that are unfamiliar: about as many as are of another language or noise.
 UNFAMILIAR_SHARE = 0.002
 # With a lower one, plain reviews of domains that the validation part lacks would be unfamiliar.
-LEAST_LIMIT = 0.95
+LEAST_LIMIT = 0.9
 # What a long text may differ by, beside the chance of few words.
 _LONG = 1 / 4
 
