@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from sentiment_core.explanation import Explanation
+from sentiment_core.score_status import UNFAMILIAR
 
 __all__ = ["explanation_page"]
 
@@ -66,10 +67,11 @@ def _article(explanation: Explanation) -> str:
         for name, terms in zip(("lifted by", "lowered by"), explanation.strongest(8))
         if terms
     )
+    doubt = "<p>Unfamiliar: the model knows too few of the words for the score to mean much.</p>\n"
     return (
         f"<article><p><strong>{escape(str(explanation.sentiment))}</strong>, probability "
         f"{explanation.positive_probability:.3f}, logit {explanation.logit:+.2f}</p>\n"
-        f"<p>{words}{rest}</p>\n<table>{rows}</table></article>"
+        f"{doubt if explanation.status == UNFAMILIAR else ''}<p>{words}{rest}</p>\n<table>{rows}</table></article>"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sentiment_core.explanation import Explanation
+from sentiment_core.score_status import UNFAMILIAR
 
 __all__ = ["explanation_text"]
 
@@ -24,6 +25,8 @@ def explanation_text(explanation: Explanation, *, coloured: bool) -> str:
         words + (f" ... and {unread:,} tokens that the model does not read" if unread else ""),
         f"{explanation.sentiment}, probability {explanation.positive_probability:.3f}, logit {explanation.logit:+.2f}",
     ]
+    if explanation.status == UNFAMILIAR:
+        lines.append("unfamiliar: the model knows too few of the words for the score to mean much")
     for name, terms in zip(("lifted by", "lowered by"), explanation.strongest(8)):
         if terms:
             lines.append(f"{name:10} " + ", ".join(f"{token} {change:+.2f}" for token, change in terms))

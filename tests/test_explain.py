@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,13 @@ def test_words_are_marked_by_direction_and_strength() -> None:
     assert explanation.strongest(1) == ([("great", 2.0)], [("bad", -1.0)])
     text = explanation_text(explanation, coloured=False)
     assert text.startswith("greatbad afilm ... and 1 tokens that the model does not read\npositive, probability 0.750")
+    doubted = replace(explanation, status="unfamiliar")
+    for plain, doubtful in (
+        (text, explanation_text(doubted, coloured=False)),
+        (page.words, Page(explanation_page([doubted], model_sha256="0" * 64, engine="onnx int8")).words),
+    ):
+        assert "the model knows too few of the words" not in plain
+        assert "the model knows too few of the words" in doubtful
 
 
 def test_a_page_replaces_a_page_and_nothing_else(sentiment: Any, model_path: Path, tmp_path: Path) -> None:
