@@ -91,7 +91,6 @@ ROWS = {
     "empty": {"score_status": "empty", "sentiment": None, **dict.fromkeys(NAMED), "drivers": None},
 }
 DAMAGED = {
-    "unfamiliar without a probability": {"score_status": "unfamiliar", "sentiment": None, **dict.fromkeys(NAMED)},
     "drivers missing": {"drivers": None},
     "drivers without a probability": ROWS["empty"] | {"drivers": GOOD},
     "empty drivers without a probability": ROWS["failed by a"] | {"drivers": []},
