@@ -8,7 +8,7 @@ SELECT
   count(*) FILTER (WHERE stars >= 4 AND sentiment = 'negative' OR stars <= 2 AND sentiment = 'positive')
     / count(*) AS disagreement
 FROM scores
-WHERE stars IS NOT NULL AND sentiment IS NOT NULL
+WHERE stars IS NOT NULL AND score_status IN ('ok', 'truncated')
 GROUP BY product_id
 HAVING count(*) >= 20
 ORDER BY disagreement DESC, product NULLS FIRST
