@@ -206,7 +206,7 @@ def test_in_the_bundled_model_words_of_praise_and_blame_lean_and_function_words_
     scorer = Scorer(load_model(bundled_model_path()), threads=1)
     words = scorer.model.text.vocabulary.words
     leaning = {word for word, does in zip(words, scorer.leaning) if does}
-    assert {"great", "excellent", "wonderful", "bad", "worst", "awful", "boring", "waste", "no"} <= leaning
+    assert {"great", "excellent", "wonderful", "bad", "worst", "awful", "boring", "waste", "poor"} <= leaning
     assert not leaning & {"the", "a", "and", "of", "to", "is", "it", "in", "that", "was", "with", "as", "on", ",", "."}
     drivers = scorer.score_texts(["The plot is a waste of time, but it has a great score."], drivers=2).drivers
     assert drivers is not None
