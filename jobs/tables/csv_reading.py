@@ -1,0 +1,324 @@
+"""Read a CSV file into Arrow tables of strings, by two parsers that must agree on every field.
+
+`jobs.tables.csv_records` finds records and fields by the rules; Arrow's parser reads the values. Where the lengths of
+the fields differ, nothing is read. What breaks the rules never reaches a table: it is malformed, by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+
+from jobs.tables.csv_dialect import CsvSettings, Layout, fields_of, find_layout
+from jobs.tables.csv_records import Dialect, Window, read_windows
+from jobs.tables.encoding import Encoding, detect_encoding, utf8_blocks
+from jobs.tables.malformed import MalformedRecords
+from sentiment_core.errors import InputError
+
+__all__ = ["CsvFile", "Opener"]
+
+Opener = Callable[[], AbstractContextManager[IO[bytes]]]
+
+# From the head of a file, its dialect is found out.
+_HEAD_BYTES = 256 << 10
+_CONTINUED = "the next line, which is malformed, may belong to it"
+_REST = "it follows a malformed record and may be the rest of it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvFile:
+    """One CSV file.
+
+    Attributes
+    ----------
+    opened : callable
+        Opens the file's unpacked bytes, as often as it is called.
+    name : str
+        What messages call the file.
+    encoding : Encoding
+    layout : Layout
+    nulls : tuple of str
+        Words that stand for NULL where they are not in quotes.
+    """
+
+    opened: Opener
+    name: str
+    encoding: Encoding
+    layout: Layout
+    nulls: tuple[str, ...]
+
+    @classmethod
+    def look_at(
+        cls,
+        opened: Opener,
+        *,
+        name: str,
+        settings: CsvSettings,
+        encoding: str | None = None,
+        wanted: tuple[str, ...] = (),
+    ) -> CsvFile:
+        """Find out how a file is to be read, which takes one pass over its bytes if no encoding is given.
+
+        Raises
+        ------
+        InputError
+            If that cannot be found out.
+        """
+        try:
+            if encoding is None:
+                with opened() as stream:
+                    found = detect_encoding(stream)
+            else:
+                found = Encoding(name=encoding, source="given")
+            with opened() as stream:
+                head, whole = _head(utf8_blocks(stream, found))
+            layout = find_layout(head, whole=whole, given=settings, wanted=wanted)
+        except InputError as error:
+            raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
+        for repeated, called in layout.repeated.items():
+            if repeated in wanted:
+                raise InputError(
+                    f"{name}: {len(called)} columns are named {repeated!r}; they are called {' and '.join(called)} here, "
+                    "name one of these"
+                )
+        return cls(opened=opened, name=name, encoding=found, layout=layout, nulls=settings.nulls)
+
+    def describe(self) -> dict[str, Any]:
+        """How the file is read, for reports."""
+        dialect = asdict(self.layout.dialect) | {"header": self.layout.header, "skip": self.layout.skip}
+        return {"format": "csv", "encoding": self.encoding.name, "encoding_source": self.encoding.source} | dialect
+
+    def tables(self, malformed: MalformedRecords) -> Iterator[pa.Table]:
+        """Read the file; malformed records are noted.
+
+        Raises
+        ------
+        InputError
+            If the two parsers differ, or the bytes cannot be unpacked.
+        """
+        reading = _Reading(self, malformed)
+        with self.opened() as stream:
+            blocks = utf8_blocks(stream, self.encoding)
+            blocks, skipped = _after(blocks, self.layout.skip, self.layout.dialect.line_end.encode())
+            for window in read_windows(blocks, self.layout.dialect, line=1 + skipped):
+                table = reading.read(window)
+                if len(table):
+                    yield table
+                if malformed.are_hopeless(rows=reading.rows):
+                    return
+
+
+def _head(blocks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """Whole lines of the beginning, and whether that is all; longer if there is no line end."""
+    head = b""
+    for block in blocks:
+        head += block
+        cut = max(head.rfind(b"\n", 0, _HEAD_BYTES), head.rfind(b"\r", 0, _HEAD_BYTES - 1))
+        if len(head) > _HEAD_BYTES and cut >= 0:
+            return head[: cut + 1], False
+    return head, True
+
+
+def _after(blocks: Iterator[bytes], n_lines: int, line_end: bytes) -> tuple[Iterator[bytes], int]:
+    """What follows some lines, and how many there were."""
+    for number in range(n_lines):
+        rest = b""
+        for block in blocks:
+            end = block.find(line_end)
+            if end >= 0:
+                rest = block[end + 1 :]
+                break
+        else:
+            return iter(()), number
+        blocks = chain([rest], blocks)
+    return blocks, n_lines
+
+
+class _Reading:
+    """One pass over a file."""
+
+    def __init__(self, file: CsvFile, malformed: MalformedRecords) -> None:
+        self._file, self._layout, self._malformed = file, file.layout, malformed
+        self._header: bytes | None = None
+        self._awaits_header = file.layout.header
+        # After a malformed record, the next one must look like one.
+        self._resuming = False
+        self.rows = 0
+
+    def read(self, window: Window) -> pa.Table:
+        """The good records of a window."""
+        found, n_fields = window.scan, len(self._layout.names)
+        begin = 0
+        if self._awaits_header and window.n:
+            begin, self._awaits_header = 1, False
+            self._header = window.text[found.starts[0] : found.ends[0]]
+        lengths = found.ends - found.starts
+        blank = lengths == 0 if n_fields > 1 else np.zeros(len(lengths), np.bool_)
+        good = (found.counts == n_fields) & ~found.stray & ~blank
+        if self._header is not None and n_fields > 1:
+            for place in np.flatnonzero(good & (lengths == len(self._header))):
+                if window.text[found.starts[place] : found.ends[place]] == self._header:
+                    good[place] = False
+        good[:begin] = good[window.n :] = False
+        in_window = np.zeros(len(lengths), np.bool_)
+        in_window[begin : window.n] = True
+        bad = np.flatnonzero(in_window & ~good & ~blank)
+        if len(bad) or self._resuming or window.broken is not None:
+            self._set_aside(window, good, bad.tolist(), begin=begin)
+        table = self._parse(window, good)
+        self.rows += len(table)
+        return table
+
+    def _set_aside(self, window: Window, good: npt.NDArray[np.bool_], bad: list[int], *, begin: int) -> None:
+        """Note malformed records, and the good ones beside them that may be a part of them."""
+        found = window.scan
+        if self._resuming:
+            self._resume(window, good, begin)
+        for place in bad:
+            record = window.text[found.starts[place] : found.ends[place]]
+            self._note(window, place, self._reason(record, int(found.counts[place]), stray=bool(found.stray[place])))
+            few = found.counts[place] < len(self._layout.names)
+            if few and not self._begins_record(record):
+                self._doubt_before(window, good, place)
+            self._resume(window, good, place + 1)
+        if window.broken is not None:
+            if not self._begins_record(window.broken_line):
+                self._doubt_before(window, good, window.n)
+            self._add(window.line_of(window.scan.next), window.broken)
+            self._resuming = True
+
+    def _resume(self, window: Window, good: npt.NDArray[np.bool_], place: int) -> None:
+        """Let the next good record show that it is one."""
+        self._resuming = True
+        for follower in range(place, window.n):
+            record = window.text[window.scan.starts[follower] : window.scan.ends[follower]]
+            if not record:
+                continue
+            if not good[follower]:
+                return  # it is noted by itself
+            if self._layout.shapes and self._layout.is_record(fields_of(record, self._layout.dialect)):
+                self._resuming = False
+                return
+            good[follower] = False
+            self._note(window, follower, _REST)
+
+    def _doubt_before(self, window: Window, good: npt.NDArray[np.bool_], place: int) -> None:
+        before = np.flatnonzero(good[:place])
+        if len(before):
+            good[before[-1]] = False
+            self._note(window, int(before[-1]), _CONTINUED)
+
+    def _begins_record(self, record: bytes) -> bool:
+        """Whether a malformed record begins as others do."""
+        if not self._layout.shapes:
+            return False
+        first = min(self._layout.shapes)
+        dialect = self._layout.dialect
+        parts = record.decode(errors="replace").split(dialect.delimiter)
+        value = parts[first].strip(dialect.quote or "") if first < len(parts) else ""
+        return bool(self._layout.shapes[first].fullmatch(value))
+
+    def _reason(self, record: bytes, count: int, *, stray: bool) -> str:
+        n_fields = len(self._layout.names)
+        if b"\0" in record:
+            return f"it has bytes that are not {self._file.encoding.name}, or NUL"
+        if stray and len(self._layout.dialect.delimiter) > 1:
+            return "a delimiter lacks the space that follows the others"
+        if stray:
+            return "it has a line end of another kind than the file's, outside quotes"
+        if count != n_fields:
+            return f"it has {count} fields, not {n_fields}"
+        return "it repeats the header"
+
+    def _note(self, window: Window, place: int, reason: str) -> None:
+        self._add(window.line_of(int(window.scan.starts[place])), reason)
+
+    def _add(self, line: int, reason: str) -> None:
+        self._malformed.add(file=self._file.name, line=line, reason=reason)
+
+    def _parse(self, window: Window, good: npt.NDArray[np.bool_]) -> pa.Table:
+        """The values of some records, by Arrow's parser."""
+        found, layout = window.scan, self._layout
+        n_rows, n_fields = int(good.sum()), len(layout.names)
+        types = dict.fromkeys(layout.names, pa.string())
+        if not n_rows:
+            return pa.table({name: pa.array([], kind) for name, kind in types.items()})
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(_text_of(window, good, layout.dialect)),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=list(layout.names), block_size=(1 << 31) - 1, use_threads=False
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=layout.dialect.delimiter[0],
+                quote_char=layout.dialect.quote or False,
+                double_quote=layout.dialect.escape is None,
+                escape_char=layout.dialect.escape or False,
+                newlines_in_values=True,
+                ignore_empty_lines=False,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=types,
+                check_utf8=False,
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=["", *self._file.nulls],
+            ),
+        )
+        fields = np.repeat(good, found.counts)
+        expected = found.contents[fields]
+        if len(table) != n_rows or len(expected) != n_rows * n_fields:
+            raise self._disagreement(window, f"{n_rows:,} and {len(table):,} records")
+        for place, column in enumerate(table.columns):
+            lengths = _lengths(column)
+            differs = np.flatnonzero(_is_filled(column) & (lengths != expected[place::n_fields]))
+            if len(differs):
+                raise self._disagreement(window, f"different values in the column {layout.names[place]!r}")
+        return table
+
+    def _disagreement(self, window: Window, what: str) -> InputError:
+        return InputError(
+            f"{self._file.name}: two parsers find {what} in the records from line {window.line:,} on, so its dialect is not "
+            "understood; write it as plain CSV or Parquet"
+        )
+
+
+def _text_of(window: Window, good: npt.NDArray[np.bool_], dialect: Dialect) -> bytes:
+    """The text of some records, each with its line end."""
+    found, text = window.scan, window.text
+    begins = found.starts
+    ends = np.append(found.starts[1:], found.next)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
+    parts = [text[begins[first] : ends[last - 1]] for first, last in zip(edges[::2], edges[1::2])]
+    joined = parts[0] if len(parts) == 1 else b"".join(part if part[-1:] in b"\r\n" else part + b"\n" for part in parts)
+    if len(dialect.delimiter) == 1:
+        return joined
+    # The delimiter is a character and a space; Arrow knows one of one character.
+    return _without_spaces(window, good, begins, ends)
+
+
+def _without_spaces(window: Window, good: npt.NDArray[np.bool_], begins: Any, ends: Any) -> bytes:
+    data = np.frombuffer(window.text, np.uint8)
+    keep = np.zeros(len(data) + 1, np.int8)
+    np.add.at(keep, begins[good], 1)
+    np.add.at(keep, ends[good], -1)
+    kept = np.cumsum(keep[:-1]) > 0
+    kept[window.scan.delimiters + 1] = False
+    return data[kept].tobytes()
+
+
+def _lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    import pyarrow.compute as pc
+
+    return pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+
+
+def _is_filled(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    return column.is_valid().to_numpy()

@@ -1,0 +1,272 @@
+"""Find out the encoding of a text file, and read it as UTF-8 without ever inventing a character.
+
+Bytes that are not valid in the encoding become NUL, which no record may hold, so that their records are refused or set
+aside by line. U+FFFD is never written.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import chardet
+import numpy as np
+
+from sentiment_core.errors import InputError, UsageError
+
+__all__ = ["BLOCK_BYTES", "Encoding", "detect_encoding", "encoding_option", "utf8_blocks"]
+
+BLOCK_BYTES = 8 << 20
+# Of lines that are not ASCII, how much the detector looks at.
+_SAMPLE_BYTES = 256 << 10
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# In which tables are exported. Rarer ones are read with `--encoding`; as candidates they would only cause mistakes.
+_CANDIDATES = (
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp850", "cp866", "mac-roman"),
+    *("iso8859-2", "iso8859-7", "iso8859-15", "koi8-r", "cp932", "euc_jis_2004", "gb18030", "big5hkscs", "cp949"),
+)
+# Two encodings whose confidences differ by a smaller share are both possible; for N characters, 1 / N more.
+_SAME_CONFIDENCE = 0.1
+# Largest share of characters that make no sense where they stand.
+_MOST_IMPLAUSIBLE = 0.02
+# The byte within an English contraction: don't, it's, I've.
+_APOSTROPHE = re.compile(
+    rb"(?:(?<=n)([\x80-\xff])(?=t\b)"
+    rb"|(?<=\b[Ii]t)([\x80-\xff])(?=s\b)|(?<=\b[Tt]hat)([\x80-\xff])(?=s\b)"
+    rb"|(?<=\bI)([\x80-\xff])(?=(?:ve|ll|d|m)\b)|(?<=\b[Yy]ou)([\x80-\xff])(?=(?:ve|re|ll|d)\b))"
+)
+# Letters outside ASCII, of languages that several encodings of one byte a letter can write.
+_LETTERS = (
+    *("àâæçéèêëîïôœùûüÿ", "äöüß", "áéíñóúüºª", "àèéìíîòóù", "áâãàçéêíóôõúüºª", "åäöé", "æøåé", "áðéíóúýþæö", "éèêëàâçïîöüñôû"),
+    *("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıöşüâîû\u0307"),
+)
+_HEAD_BYTES = 64 << 10
+_ALPHABETS = ("LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """An encoding of a file.
+
+    Attributes
+    ----------
+    name : str
+        Python's name of the codec.
+    source : str
+        How it is known: ``given``, ``BOM``, ``valid`` (all bytes are UTF-8), ``most`` (most are) or ``detected``.
+    """
+
+    name: str
+    source: str
+
+
+def encoding_option(value: str) -> str:
+    """Check the name of an encoding; returns Python's name of it.
+
+    Raises
+    ------
+    UsageError
+        If Python has no such text encoding.
+    """
+    try:
+        info = codecs.lookup(value)
+        "".encode(info.name)
+    except LookupError:
+        raise UsageError(
+            f"--encoding {value!r} is no encoding of text; write one like utf-8, cp1252, utf-16 or mac_roman"
+        ) from None
+    return info.name
+
+
+def utf8_blocks(stream: IO[bytes], encoding: Encoding) -> Iterator[bytes]:
+    """A text file as blocks of UTF-8 of about `BLOCK_BYTES` each, without its byte-order mark."""
+    if encoding.source == "valid":
+        blocks: Iterator[tuple[bytes, int]] = ((block, 0) for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
+    elif codecs.lookup(encoding.name).name in ("utf-8", "utf-8-sig"):
+        blocks = _utf8(stream)
+    else:
+        blocks = _others(stream, encoding.name)
+    first = True
+    for block, _ in blocks:
+        yield block.removeprefix(codecs.BOM_UTF8) if first else block
+        first = False
+
+
+def detect_encoding(stream: IO[bytes]) -> Encoding:
+    """Read a whole file and tell its encoding.
+
+    Raises
+    ------
+    InputError
+        If it is not UTF-8 and cannot be told; the message lacks the file's name.
+    """
+    head = stream.read(_HEAD_BYTES)
+    marked = _marked(head)
+    if marked is not None:
+        return marked
+    sample = bytearray()
+    valid = invalid = lines = first = 0
+    for block, faults in _utf8(_Rejoined(head, stream), sample=sample):
+        valid += int(np.count_nonzero(np.frombuffer(block, np.uint8) >= 0xC2))
+        if faults and not first:
+            first = lines + block[: block.index(b"\0")].count(b"\n") + 1
+        invalid, lines = invalid + faults, lines + block.count(b"\n")
+    if not invalid:
+        return Encoding(name="utf-8", source="valid")
+    # In other encodings, few bytes look like UTF-8 by chance.
+    if valid > 0.5 * (valid + invalid):
+        return Encoding(name="utf-8", source="most")
+    return _legacy(bytes(sample[:_SAMPLE_BYTES]), line=first)
+
+
+def _marked(head: bytes) -> Encoding | None:
+    """By a byte-order mark, or by the zeros of UTF-16 without one."""
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return Encoding(name=name, source="BOM")
+    half = len(head) // 2
+    even, odd = head[: 2 * half : 2].count(0), head[1 : 2 * half : 2].count(0)
+    for name, high, low in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+        if high > 0.02 * half and low < 0.5 * high:
+            return Encoding(name=name, source="detected")
+    return None
+
+
+def _legacy(sample: bytes, *, line: int) -> Encoding:
+    """The encoding of lines that are not UTF-8."""
+    found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=_CANDIDATES, compat_names=False)
+    apostrophes = {match[match.lastindex or 0] for match in _APOSTROPHE.finditer(sample)}
+    texts: dict[str, tuple[str, float]] = {}
+    for candidate in found:
+        name = codecs.lookup(candidate["encoding"] or "ascii").name
+        try:
+            text = sample.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if any(byte.decode(name, "replace") not in ("’", "'", "´", "`") for byte in apostrophes):
+            continue
+        if _implausible_share(text) <= _MOST_IMPLAUSIBLE:
+            texts.setdefault(text, (name, candidate["confidence"]))
+    ranked = sorted(((confidence, name, text) for text, (name, confidence) in texts.items()), reverse=True)
+    least = _SAME_CONFIDENCE + 1 / max(1, sum(byte >= 0x80 for byte in sample))
+    possible = [each for each in ranked if each[0] >= (1 - least) * ranked[0][0]]
+    if len(possible) > 1:
+        possible = [each for each in possible if _is_of_one_language(each[2])] or possible
+    if len(possible) != 1:
+        likely = ", ".join(name for _, name, _ in possible[:4]) or "none of the usual ones"
+        raise InputError(
+            f"line {line:,} is not UTF-8, and which encoding it is cannot be told for sure (possible: {likely}); "
+            "name it with --encoding"
+        )
+    return Encoding(name=possible[0][1], source="detected")
+
+
+def _implausible_share(text: str) -> float:
+    """Share of the characters outside ASCII that make no sense where they stand."""
+    outside = wrong = 0
+    for before, character, after in zip(" " + text, text, text[1:] + " "):
+        if not character.isascii():
+            outside += 1
+            wrong += _is_implausible(before, character, after)
+    return wrong / max(1, outside)
+
+
+def _is_implausible(before: str, character: str, after: str) -> bool:
+    kind = unicodedata.category(character)
+    if kind in ("Cc", "Cn", "Co") or "─" <= character <= "▟":  # controls, unassigned, lines and blocks
+        return True
+    if kind[0] == "L":
+        script = unicodedata.name(character, "").partition(" ")[0]
+        beside = [other for other in (before, after) if other.isalpha()]
+        foreign = any(unicodedata.name(other, "").partition(" ")[0] != script for other in beside)
+        return (before.islower() and character.isupper()) or (foreign and script in _ALPHABETS)
+    if character == "’":
+        return False
+    within = _is_cased(before) and _is_cased(after)
+    return within and (kind[0] in "SNP")
+
+
+def _is_of_one_language(text: str) -> bool:
+    """Whether its letters outside ASCII belong to one alphabet."""
+    letters = {letter for letter in text.lower() if letter.isalpha() and not letter.isascii()}
+    if any(letters <= set(alphabet) for alphabet in _LETTERS):
+        return True
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in letters}
+    return len(scripts) == 1 and "LATIN" not in scripts
+
+
+def _is_cased(character: str) -> bool:
+    return character.islower() or character.isupper()
+
+
+class _Rejoined:
+    """A stream whose head was read already."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        self._head, self._stream = head, stream
+
+    def read(self, size: int) -> bytes:
+        head, self._head = self._head, b""
+        return head or self._stream.read(size)
+
+
+def _utf8(stream: Any, *, sample: bytearray | None = None) -> Iterator[tuple[bytes, int]]:
+    """Blocks, and how many bytes of each were no UTF-8; the sample takes lines that are not ASCII, as they were."""
+    rest = b""
+    while block := stream.read(BLOCK_BYTES):
+        block = rest + block
+        if block.isascii():
+            rest = b""
+            yield block, 0
+            continue
+        whole = _whole_characters(block)
+        block, rest = block[:whole], block[whole:]
+        if sample is not None and len(sample) < _SAMPLE_BYTES:
+            sample += b"".join(line + b"\n" for line in block.splitlines() if not line.isascii())
+        try:
+            block.decode()
+        except UnicodeDecodeError:
+            text = block.decode(errors=_TO_NUL)
+            yield text.encode(), text.count("\0") - block.count(0)
+        else:
+            yield block, 0
+    if rest:
+        yield b"\0" * len(rest), len(rest)
+
+
+def _whole_characters(block: bytes) -> int:
+    """Length of a block without the beginning of a character at its end."""
+    for back in range(1, min(4, len(block)) + 1):
+        byte = block[-back]
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(block) - back if length > back else len(block)
+        if byte < 0x80:
+            break
+    return len(block)
+
+
+def _others(stream: IO[bytes], encoding: str) -> Iterator[tuple[bytes, int]]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors=_TO_NUL)
+    while block := stream.read(BLOCK_BYTES):
+        yield decoder.decode(block).encode(), 0
+    yield decoder.decode(b"", final=True).encode(), 0
+
+
+def _to_nul(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "\0" * (error.end - error.start), error.end
+
+
+_TO_NUL = "sentiment-to-nul"
+codecs.register_error(_TO_NUL, _to_nul)
