@@ -7,10 +7,11 @@ no id is there more often than in the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import and_
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -23,7 +24,7 @@ from jobs.sketches import step_of
 from sentiment_core.errors import AuditError
 from sentiment_core.score_status import COUNTED, EMPTY, FAILED, OK, STATUSES, UNSCORED
 
-__all__ = ["RowDigest", "ScoreAudit", "audit_scores", "digest_columns", "digest_rows"]
+__all__ = ["RowDigest", "ScoreAudit", "audit_records", "audit_scores", "digest_columns", "digest_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,30 @@ def audit_scores(
         score_histogram=tuple(row["score_histogram"]),
         failed_by_model=failed_by_model,
     )
+
+
+def audit_records(raw_files: Iterable[Mapping[str, Any]], *, scored: int, is_part: bool) -> None:
+    """Check that each record of the raw files was scored or set aside.
+
+    Parameters
+    ----------
+    raw_files : iterable of mapping
+        Of the run report: what was read of CSV and JSON files.
+    scored : int
+        Rows.
+    is_part : bool
+        Whether other rows were scored as well, or conditions left rows out.
+
+    Raises
+    ------
+    AuditError
+    """
+    read, set_aside = (sum(files[name] for files in raw_files) for name in ("records", "set_aside"))
+    if not is_part and read != scored + set_aside:
+        raise AuditError(
+            f"{read:,} records were read, but {scored:,} scored and {set_aside:,} set aside; run again, nothing was "
+            "published"
+        )
 
 
 def _is_sound(extra: ExtraColumns, run_columns: Mapping[str, Column]) -> Column:

@@ -17,7 +17,8 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.devices import check_engine
-from jobs.reading import open_table, refusing_unreadable
+from jobs.reading import refusing_unreadable
+from jobs.review_source import open_reviews
 from jobs.run_report import Timings
 from jobs.schema import column, require_date
 from jobs.scoring_models import ScoringModels
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """
     if options.first > options.last:
         raise UsageError(f"--from {options.first} is after --to {options.last}; exchange them")
-    if (options.date_column is None) == (_PLACE not in options.input):
+    if (options.date_column is None) == (_PLACE not in "".join(options.input)):
         raise UsageError(f"name the rows of a date by --date-column or by {_PLACE} in --input, by one of the two")
     # Each date replaces the partitions that it writes: one that two dates share would keep the later date's rows only.
     if options.partition_by not in ("run_date", options.date_column) and not options.only_new:
@@ -65,7 +66,9 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     undated = 0 if options.date_column is None else _refuse_undated_column(session, options)
     statuses: Counter[str] = Counter()
     for day in _days(options.first, options.last):
-        given = argparse.Namespace(**vars(options) | {"input": options.input.replace(_PLACE, str(day))})
+        given = argparse.Namespace(
+            **vars(options) | {"input": [name.replace(_PLACE, str(day)) for name in options.input]}
+        )
         report = run_once(session, given, models=models, run_date=day, timings=Timings(), where=_where(options, day))
         emit(report)
         statuses[report["status"]] += 1
@@ -87,10 +90,10 @@ def _where(options: argparse.Namespace, day: date) -> Column | None:
 
 def _refuse_undated_column(session: SparkSession, options: argparse.Namespace) -> int:
     """Check that there are dates; returns how many rows have none."""
-    frame = open_table(session, options.input, input_format=options.input_format)
+    frame = open_reviews(session, options).frame
     require_date(frame.schema, options.date_column)
     undated = column(options.date_column).try_cast("date").isNull()
-    with refusing_unreadable(options.input):
+    with refusing_unreadable(", ".join(options.input)):
         row = frame.agg(F.count(F.lit(1)).alias("rows"), F.count_if(undated).alias("undated")).collect()[0]
     if row["rows"] and row["undated"] == row["rows"]:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset as ds
 import pyarrow.json
 
+from jobs.tables.conversion import RawFile, convert, folder_of
+from jobs.tables.reading_options import ReadingSettings
+from jobs.tables.sources import choose_files
 from sentiment_core.errors import InputError
 from sentiment_core.holdout import Split, held_out_mask
 from sentiment_core.labelled import Labelled
@@ -42,12 +44,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Of the first block the types of the columns are guessed, and no record may be longer than one.
 _BLOCK_BYTES = 16 << 20
-_CSV = ds.CsvFileFormat(
-    parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-    read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES),
-)
 _JSON = ds.JsonFileFormat(read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES))
-_FORMATS = {".csv": ("csv", _CSV)} | dict.fromkeys((".json", ".jsonl", ".ndjson"), ("json", _JSON))
+_READING = ReadingSettings()
 _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
@@ -261,18 +259,47 @@ def _open(source: str | Path, columns: list[str]) -> ds.Dataset:
     path = Path(source)
     if not path.exists():
         raise InputError(f"{source}: no such file or directory; check --input")
-    kind, file_format = _FORMATS.get(path.suffix, ("parquet", ds.ParquetFileFormat()))
+    chosen = choose_files(str(source), _data_files(path))
+    kind = chosen.format
+    if chosen.passed_over:
+        _LOGGER.info("%s: passed over as no data: %s", source, ", ".join(chosen.passed_over))
+    files: Path | list[str] = [str(path / name) for name in chosen.names] if path.is_dir() else path
+    root, file_format = path, ds.ParquetFileFormat()
+    if kind != "parquet":
+        raw = [_raw_file(path, name) for name in chosen.names]
+        # One of these columns is in the header, if there is one.
+        converted = convert(raw, source=str(source), file_format=kind, settings=_READING, wanted=tuple(columns))
+        root = files = converted.folder
+        file_format = ds.ParquetFileFormat() if converted.format == "parquet" else _JSON
     try:
-        dataset = ds.dataset(path, format=file_format, partitioning="hive" if path.is_dir() else None)
+        partitioning = ds.HivePartitioning.discover() if root.is_dir() else None
+        dataset = ds.dataset(files, format=file_format, partitioning=partitioning, partition_base_dir=str(root))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{source}: is no readable {kind} ({type(error).__name__}); check the file") from error
-    if not dataset.schema.names:
-        raise InputError(f"{source}: no data file there; name a file or a directory that holds some")
     for name in columns:
         if name not in dataset.schema.names:
             n_columns = len(dataset.schema.names)
             raise InputError(f"{source}: the column {name!r} is missing among {n_columns}; name it with an option")
     return dataset
+
+
+def _data_files(path: Path) -> list[str]:
+    """Files at or below a path, relative to it, without hidden ones."""
+    if not path.is_dir():
+        return [""]
+    names = (file.relative_to(path).parts for file in path.rglob("*") if file.is_file())
+    return sorted("/".join(parts) for parts in names if not any(part.startswith(("_", ".")) for part in parts))
+
+
+def _raw_file(path: Path, name: str) -> RawFile:
+    file = path / name
+    status = file.stat()
+    return RawFile(
+        name=str(file),
+        folder=folder_of(name),
+        version=(status.st_size, status.st_mtime_ns),
+        local=lambda: nullcontext(file),
+    )
 
 
 @contextmanager

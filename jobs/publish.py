@@ -118,7 +118,7 @@ class Publication:
         """A folder beside the data, for what is to be moved into it."""
         return f"{self._staging}/{name}"
 
-    def publish(self, report: dict[str, Any], *, metrics: str | None = None) -> None:
+    def publish(self, report: dict[str, Any], *, metrics: str | None = None, malformed: str = "") -> None:
         """Replace the staged partitions and write the run report.
 
         Whatever fails, an interrupt included, the output is put back as it was.
@@ -128,6 +128,8 @@ class Publication:
         report : dict
         metrics : str, optional
             The report as metrics, to lie beside it.
+        malformed : str
+            Malformed records that were set aside, one a line, to lie beside it.
 
         Raises
         ------
@@ -139,9 +141,10 @@ class Publication:
             self._fs.make_folder(f"{folder}/{_RUNS}")
         self._fs.make_folder(_RUNS)
         text = json.dumps(report, indent=2, sort_keys=True, default=str) + "\n"
-        if metrics is not None:
-            names.append(f"{self._report.removesuffix('.json')}.prom")
-            self._fs.write(f"{self.data}/{names[-1]}", metrics.encode())
+        for suffix, beside in (("prom", metrics), ("malformed.jsonl", malformed)):
+            if beside:
+                names.append(f"{self._report.removesuffix('.json')}.{suffix}")
+                self._fs.write(f"{self.data}/{names[-1]}", beside.encode())
         self._fs.write(f"{self.data}/{self._report}", text.encode())
         places = {name: signature(self._fs, f"{self.data}/{name}") for name in [*names, self._report]}
         if not self._fs.exists(f"{self._staging}/{_OPEN}"):

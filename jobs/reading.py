@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
-from pyspark.sql import types as T
 
-from sentiment_core.errors import InputError
+from jobs.tables.conversion import Converted, RawFile, convert, folder_of
+from jobs.tables.reading_options import FILE_FORMATS, ReadingSettings
+from jobs.tables.sources import GLOB_CHARACTERS, DataFiles, choose_files
+from jobs.tables.widening import read_alike, union_alike
+from sentiment_core.errors import AuditError, InputError
 
 __all__ = [
     "CORRUPT_RECORD",
     "INPUT_FORMATS",
+    "OpenedTable",
     "data_files",
-    "format_of",
     "hadoop_path",
+    "is_path",
+    "open_input",
     "open_table",
     "refusing_unreadable",
 ]
 
-INPUT_FORMATS = ("parquet", "csv", "json", "table")
-# Malformed CSV and JSON records end up here; their text must not get into a message.
-CORRUPT_RECORD = "__malformed_record"
+_LOGGER = logging.getLogger(__name__)
 
-_SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
-_COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".snappy")
+INPUT_FORMATS = (*FILE_FORMATS, "table")
+# JSON records that Spark cannot read, although they are valid, end up here; their text must not get into a message.
+CORRUPT_RECORD = "__malformed_record"
+# Which tools write beside Parquet files, and Spark lists among them.
+_SUMMARIES = ("/_metadata", "/_common_metadata")
 _UNREADABLE = (
     "FAILED_READ_FILE",
     "CANNOT_READ_FILE_FOOTER",
@@ -55,45 +65,136 @@ _UNREADABLE = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenedTable:
+    """An input that was opened.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        With the column `CORRUPT_RECORD` if Spark found a malformed record.
+    parquet_files : tuple of str
+        Its Parquet files, as Spark names them.
+    converted : tuple of Converted
+        Its CSV and JSON files.
+    """
+
+    frame: DataFrame
+    parquet_files: tuple[str, ...] = ()
+    converted: tuple[Converted, ...] = ()
+
+    @property
+    def malformed(self) -> str:
+        """The records that were set aside, one JSON object a line."""
+        return "".join(each.malformed.as_json_lines() for each in self.converted)
+
+    def describe(self) -> dict[str, Any]:
+        """For the run report: how CSV and JSON files were read; nothing of other inputs."""
+        return {"raw_files": [each.describe() for each in self.converted]} if self.converted else {}
+
+
 def open_table(session: SparkSession, source: str, *, input_format: str | None = None) -> DataFrame:
-    """Open a table without reading its rows.
+    """Open a table as `open_input` does, with default settings."""
+    return open_input(session, [source], input_format=input_format).frame
+
+
+def open_input(
+    session: SparkSession,
+    sources: Sequence[str],
+    *,
+    input_format: str | None = None,
+    settings: ReadingSettings | None = None,
+    wanted: Sequence[str] = (),
+    workspace: str | None = None,
+) -> OpenedTable:
+    """Open tables of the same columns as one. Parquet files are not read yet; CSV and JSON files are read once.
 
     Parameters
     ----------
     session : SparkSession
-    source : str
-        A file, a directory (every data file below it), any URI that Hadoop knows, or the name of a catalog table.
+    sources : sequence of str
+        Each a file, a directory (every data file below it), a pattern such as ``reviews/*.csv``, any URI that Hadoop
+        knows, or the name of a catalog table.
     input_format : str, optional
-        One of ``INPUT_FORMATS``; by default a path is what its suffix says, else Parquet, and what is no path is a
+        One of ``INPUT_FORMATS``; by default a file is what its suffix says, else Parquet, and what is no path is a
         table.
+    settings : ReadingSettings, optional
+    wanted : sequence of str
+        Columns that will be read, as far as they are known.
+    workspace : str, optional
+        A directory that executors on other machines reach.
 
     Returns
     -------
-    DataFrame
-        With the column `CORRUPT_RECORD` if the format can have malformed records.
+    OpenedTable
 
     Raises
     ------
     InputError
-        If there is no such input or its schema cannot be read.
+        If there is no such input, its schema cannot be read or its records are malformed.
     """
-    with refusing_unreadable(source):
-        files = data_files(session, source) if input_format != "table" else None
-        if files is None:
-            return _open_catalog_table(session, source)
-        if not files:
-            raise InputError(f"{source}: no data file there; name a file or a directory that holds some")
-        # A cluster's defaults must not make Spark pass over a damaged or vanished file.
-        reader = session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false")
-        if not _is_partitioned(files, source=source):
-            # Without it, Spark ignores files in folders that are not named `column=value`.
-            reader = reader.option("recursiveFileLookup", "true")
-        frame = _read_files(reader, source, input_format or format_of(source), files=files)
-        if len(frame.inputFiles()) != len(files):
-            raise InputError(
-                f"{source}: Spark would read other files than that; avoid the characters *?[]{{}} in names"
-            )
-        return frame
+    settings = settings or ReadingSettings()
+    found = []
+    for source in _expanded(session, sources, input_format=input_format):
+        with refusing_unreadable(source):
+            files = data_files(session, source) if input_format != "table" else None
+            if files is None:
+                found.append((source, OpenedTable(frame=_open_catalog_table(session, source))))
+                continue
+            if not files:
+                raise InputError(f"{source}: no data file there; name a file or a directory that holds some")
+            chosen = choose_files(source, files, input_format=input_format)
+            if chosen.passed_over:
+                _LOGGER.info("%s: passed over as no data: %s", source, ", ".join(chosen.passed_over))
+            if chosen.format == "parquet":
+                found.append((source, _open_parquet(session, source, chosen)))
+            else:
+                raw = [_raw_file(session, source, name) for name in chosen.names]
+                converted = convert(
+                    raw, source=source, file_format=chosen.format, settings=settings, wanted=tuple(wanted)
+                )
+                found.append((source, _open_converted(session, converted, files=chosen.names, workspace=workspace)))
+    if len(found) == 1:
+        return found[0][1]
+    return OpenedTable(
+        frame=union_alike([(source, each.frame) for source, each in found]),
+        parquet_files=tuple(file for _, each in found for file in each.parquet_files),
+        converted=tuple(converted for _, each in found for converted in each.converted),
+    )
+
+
+def is_path(session: SparkSession, source: str) -> bool:
+    """Whether there is a file or folder of this name, or some that it is a pattern of."""
+    return data_files(session, source) is not None or bool(_matches(session, source))
+
+
+def _expanded(session: SparkSession, sources: Sequence[str], *, input_format: str | None) -> list[str]:
+    """Patterns replaced by what they match; a name that exists is none, whatever its characters."""
+    names: list[str] = []
+    for source in sources:
+        exists = input_format == "table" or data_files(session, source) is not None
+        matches = [] if exists else _matches(session, source)
+        if not exists and not matches and GLOB_CHARACTERS.search(source):
+            raise InputError(f"{source}: no file matches; check --input")
+        names += matches or [source]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise InputError(f"--input names {twice} twice; each row would be scored twice: name it once")
+    return names
+
+
+def _matches(session: SparkSession, source: str) -> list[str]:
+    """Paths that a pattern matches, hidden ones left out."""
+    if not GLOB_CHARACTERS.search(source):
+        return []
+    fs, path = hadoop_path(session, source)
+    try:
+        statuses = fs.globStatus(path) or []
+    except Py4JJavaError as error:
+        raise InputError(f"{source}: is no valid pattern; check its brackets") from error
+    paths = [status.getPath() for status in statuses if not status.getPath().getName().startswith(("_", "."))]
+    is_local = fs.getUri().getScheme() == "file"
+    return sorted(path.toUri().getPath() if is_local else path.toString() for path in paths)
 
 
 def data_files(session: SparkSession, source: str) -> list[str] | None:
@@ -110,14 +211,6 @@ def data_files(session: SparkSession, source: str) -> list[str] | None:
             if not any(part.startswith(("_", ".")) for part in PurePosixPath(name).parts):
                 found.append(name)
     return sorted(found)
-
-
-def format_of(source: str) -> str:
-    """Format of a path by its suffix, else Parquet."""
-    path = PurePosixPath(source)
-    while path.suffix in _COMPRESSIONS:
-        path = path.with_suffix("")
-    return _SUFFIXES.get(path.suffix, "parquet")
 
 
 def hadoop_path(session: SparkSession, location: str) -> tuple[Any, Any]:
@@ -169,27 +262,96 @@ def _open_catalog_table(session: SparkSession, name: str) -> DataFrame:
         ) from error
 
 
-def _read_files(reader: DataFrameReader, source: str, input_format: str, *, files: list[str]) -> DataFrame:
-    if input_format == "parquet":
-        return reader.parquet(source)
-    if input_format == "json":
-        return reader.option("columnNameOfCorruptRecord", CORRUPT_RECORD).json(source)
-    # Pruned columns would hide records that have too few or too many fields.
-    reader = reader.options(header="true", multiLine="true", escape='"', enforceSchema="false")
-    reader = reader.options(columnPruning="false", columnNameOfCorruptRecord=CORRUPT_RECORD)
-    if len(files) > 1:
-        # Spark refuses other headers as well, but shows them in its logs: where there is none, that is a review.
-        first, *others = (f"{source.rstrip('/')}/{name}" for name in files)
-        names = reader.csv(first).columns
-        if any(reader.csv(other).columns != names for other in others):
-            raise InputError(
-                f"{source}: the files have different headers, or one has none; give each kind its own input"
-            )
-    schema = reader.csv(source).schema.add(CORRUPT_RECORD, T.StringType())
-    return reader.schema(schema).csv(source)
+def _open_parquet(session: SparkSession, source: str, chosen: DataFiles) -> OpenedTable:
+    read = partial(_reader, session, source, files=chosen.names)
+    roots = [source] if not chosen.passed_over else [_below(source, name) for name in chosen.names]
+    frame = read_alike(
+        read, roots, files=[_below(source, name) for name in chosen.names], source=source, session=session
+    )
+    files = tuple(name for name in frame.inputFiles() if not name.endswith(_SUMMARIES))
+    if len(files) != len(chosen.names):
+        raise InputError(
+            f"{source}: Spark would read {len(files):,} files there, not {len(chosen.names):,}; rename files and "
+            "folders whose "
+            "names hold a = or begin with _"
+        )
+    return OpenedTable(frame=frame, parquet_files=files)
 
 
-def _is_partitioned(files: list[str], *, source: str) -> bool:
+def _open_converted(
+    session: SparkSession, converted: Converted, *, files: Sequence[str], workspace: str | None
+) -> OpenedTable:
+    folder = converted.folder.as_uri()
+    if workspace is not None and not str(session.sparkContext.master).startswith("local"):
+        folder = _shared(session, converted.folder, workspace)
+    reader = _reader(session, folder, files=files)
+    if converted.format == "parquet":
+        frame = reader.parquet(folder)
+    else:
+        frame = reader.option("columnNameOfCorruptRecord", CORRUPT_RECORD).json(folder)
+    found = frame.count()
+    if found != converted.rows:
+        raise AuditError(
+            f"{converted.rows:,} rows of the input were written to {folder} and {found:,} read back; disk or memory "
+            "is faulty: "
+            "run again, nothing was published"
+        )
+    return OpenedTable(frame=frame, converted=(converted,))
+
+
+def _reader(session: SparkSession, source: str, *, files: Sequence[str]) -> DataFrameReader:
+    # A cluster's defaults must not make Spark pass over a damaged or vanished file; no name is a pattern here.
+    reader = session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false", __globPaths__="false")
+    if _is_partitioned(files, source=source):
+        return reader.option("basePath", source)
+    # Without it, Spark ignores files in folders that are not named `column=value`.
+    return reader.option("recursiveFileLookup", "true")
+
+
+def _raw_file(session: SparkSession, source: str, name: str) -> RawFile:
+    location = _below(source, name)
+    fs, path = hadoop_path(session, location)
+    status = fs.getFileStatus(path)
+    return RawFile(
+        name=location,
+        folder=folder_of(name),
+        version=(status.getLen(), status.getModificationTime()),
+        local=partial(_local, session, location),
+    )
+
+
+@contextmanager
+def _local(session: SparkSession, location: str) -> Iterator[Path]:
+    """A file on this machine; one from elsewhere is fetched for as long as it is read."""
+    fs, path = hadoop_path(session, location)
+    if fs.getUri().getScheme() == "file":
+        yield Path(path.toUri().getPath())
+        return
+    jvm: Any = session._jvm
+    with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
+        target = Path(folder) / "file"
+        fs.copyToLocalFile(False, path, jvm.org.apache.hadoop.fs.Path(target.as_uri()), True)
+        yield target
+
+
+def _shared(session: SparkSession, folder: Path, workspace: str) -> str:
+    """Put converted files where executors on other machines reach them, until this application ends."""
+    jvm: Any = session._jvm
+    fs, root = hadoop_path(session, workspace)
+    area = jvm.org.apache.hadoop.fs.Path(root, f"_reading-{session.sparkContext.applicationId}")
+    target = jvm.org.apache.hadoop.fs.Path(area, folder.name)
+    if not fs.exists(target):
+        fs.mkdirs(area)
+        fs.deleteOnExit(area)
+        fs.copyFromLocalFile(jvm.org.apache.hadoop.fs.Path(folder.as_uri()), target)
+    return str(target.toString())
+
+
+def _below(source: str, name: str) -> str:
+    return f"{source.rstrip('/')}/{name}" if name else source
+
+
+def _is_partitioned(files: Sequence[str], *, source: str) -> bool:
     """Whether the files lie in ``column=value`` folders; of a mixture, Spark would silently read a part."""
     layouts = {tuple(part.partition("=")[0] if "=" in part else None for part in _folders(name)) for name in files}
     if not any(key is not None for layout in layouts for key in layout):

@@ -16,11 +16,13 @@ from jobs.audit import RowDigest, digest_columns
 from jobs.extra_columns import ExtraColumns
 from jobs.incremental import key_hash
 from jobs.parquet_files import ParquetFiles, inspect_parquet
-from jobs.reading import CORRUPT_RECORD, format_of, open_table, refusing_unreadable
-from jobs.schema import ScoreColumns, choose_columns, column, row_hash
+from jobs.reading import CORRUPT_RECORD, OpenedTable, open_input, refusing_unreadable
+from jobs.schema import ScoreColumns, choose_columns, column, parse_names, row_hash
+from jobs.tables.nested import inner_columns
+from jobs.tables.reading_options import ReadingSettings
 from sentiment_core.errors import InputError
 
-__all__ = ["ReviewSource"]
+__all__ = ["ReviewSource", "open_reviews"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class ReviewSource:
         Of the id and the text.
     parquet : ParquetFiles
         What was found out about its Parquet files, if it has any.
+    opened : OpenedTable, optional
+        How its files were read.
     """
 
     frame: DataFrame
@@ -46,6 +50,12 @@ class ReviewSource:
     digest: RowDigest
     text_digest: RowDigest
     parquet: ParquetFiles = field(default_factory=ParquetFiles)
+    opened: OpenedTable | None = None
+
+    @property
+    def has_other_rows(self) -> bool:
+        """Whether there are rows that come from no CSV or JSON file."""
+        return self.opened is None or not self.opened.converted or bool(self.opened.parquet_files)
 
     @classmethod
     def read(
@@ -58,7 +68,8 @@ class ReviewSource:
         InputError
             If it cannot be read, or lacks a column, or has malformed records.
         """
-        frame = open_table(session, options.input, input_format=options.input_format)
+        opened = open_reviews(session, options)
+        frame = opened.frame
         rows = T.StructType([field for field in frame.schema.fields if field.name != CORRUPT_RECORD])
         columns = choose_columns(
             rows,
@@ -68,8 +79,9 @@ class ReviewSource:
             partition_by=options.partition_by,
             extra=extra,
         )
-        with refusing_unreadable(options.input):
-            parquet = inspect_parquet(session, _parquet_files(frame, options))
+        name = ", ".join(options.input)
+        with refusing_unreadable(name):
+            parquet = inspect_parquet(session, opened.parquet_files or _parquet_files(frame))
         if parquet.without_checksums:
             _LOGGER.warning(
                 "%s of %s Parquet files have no page checksums: damage in their pages would be scored unnoticed; write "
@@ -81,8 +93,10 @@ class ReviewSource:
         conditions = [*(condition.of(rows) for condition in options.where), *([] if where is None else [where])]
         if conditions:
             frame = frame.where(reduce(and_, conditions) | corrupt)
-        source = cls.digested(frame, columns, source=options.input, corrupt=corrupt)
-        return replace(source, frame=frame.select(*(column(name) for name in rows.names)), parquet=parquet)
+        source = cls.digested(frame, columns, source=name, corrupt=corrupt)
+        return replace(
+            source, frame=frame.select(*(column(name) for name in rows.names)), parquet=parquet, opened=opened
+        )
 
     @classmethod
     def digested(
@@ -119,8 +133,35 @@ class ReviewSource:
         )
 
 
-def _parquet_files(frame: DataFrame, options: argparse.Namespace) -> list[str]:
-    """Those of a path whose format is Parquet, or of a table by their names."""
-    if (options.input_format or format_of(options.input)) == "parquet":
-        return frame.inputFiles()
+def open_reviews(session: SparkSession, options: argparse.Namespace) -> OpenedTable:
+    """Open the input that the options name; fields of structs that they ask for are columns of their own.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or has malformed records.
+    """
+    wanted = _wanted_columns(options)
+    opened = open_input(
+        session,
+        options.input,
+        input_format=options.input_format,
+        settings=ReadingSettings.of(options),
+        wanted=wanted,
+        workspace=options.output,
+    )
+    return replace(opened, frame=inner_columns(opened.frame, wanted, text_column=options.text_column))
+
+
+def _wanted_columns(options: argparse.Namespace) -> tuple[str, ...]:
+    """Names of the columns that the options ask for."""
+    kept = () if options.keep_columns == "all" else parse_names(options.keep_columns)
+    dates = (vars(options).get("date_column"),)
+    asked = (options.partition_by, *dates, *(condition.name for condition in options.where))
+    names = dict.fromkeys((options.id_column, options.text_column, *kept, *asked))
+    return tuple(name for name in names if name not in (None, "none", "run_date"))
+
+
+def _parquet_files(frame: DataFrame) -> list[str]:
+    """Those of a table, by their names."""
     return [name for name in frame.inputFiles() if name.endswith(".parquet")]

@@ -110,7 +110,7 @@ def describe_run(
         "run_id": run_id,
         "run_date": str(run_date),
         "input": {
-            "source": redact(options.input),
+            "source": redact(", ".join(options.input)),
             "id_column": source.columns.id,
             "text_column": source.columns.text,
             "where": list(map(str, options.where)),
@@ -118,6 +118,7 @@ def describe_run(
             "row_digest": source.digest.as_dict(),
             "text_digest": source.text_digest.as_dict(),
             "parquet": asdict(source.parquet),
+            **({} if source.opened is None else source.opened.describe()),
         },
         "output": {
             "path": redact(options.output),

@@ -9,6 +9,7 @@ from datetime import date
 
 from jobs.conditions import parse_condition
 from jobs.reading import INPUT_FORMATS
+from jobs.tables.reading_options import add_reading_arguments
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import UsageError
 
@@ -17,8 +18,15 @@ __all__ = ["add_scoring_arguments", "date_option"]
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything but the date."""
-    parser.add_argument("--input", required=True, metavar="PATH|TABLE", help="reviews: file, directory, URI or table")
+    parser.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="PATH|TABLE",
+        help="reviews: files, directories, patterns like 'reviews/*.csv', URIs, or a table",
+    )
     parser.add_argument("--input-format", choices=INPUT_FORMATS, help="default: by the name, else parquet")
+    add_reading_arguments(parser)
     parser.add_argument("--output", required=True, metavar="PATH", help="directory of the scores table")
     parser.add_argument(
         "--model",

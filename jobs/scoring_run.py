@@ -16,7 +16,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.audit import audit_scores, digest_rows
+from jobs.audit import audit_records, audit_scores, digest_rows
 from jobs.executor import GroupScorer, SharedModel, WorkerStatistics
 from jobs.file_system import FileSystem
 from jobs.grouping import group_count, score_table
@@ -36,7 +36,7 @@ from jobs.owner import Owner
 from jobs.progress import showing_progress
 from jobs.prometheus import to_prometheus
 from jobs.publish import Publication, read_report, reported_runs, signature
-from jobs.reading import data_files
+from jobs.reading import is_path
 from jobs.redaction import redact
 from jobs.review_source import ReviewSource
 from jobs.run_log import begin_run, log_spark
@@ -97,15 +97,15 @@ def run_once(
             "--device gpu was asked for, but no GPU is requested from Spark; set spark.executor.resource.gpu.amount "
             "and spark.task.resource.gpu.amount, or use --device cpu"
         )
-    is_path = options.input_format != "table" and data_files(session, options.input) is not None
-    if is_path:
-        refuse_overlap(session, sources=[options.input], output=options.output)
-    else:
+    paths = [source for source in options.input if options.input_format != "table" and is_path(session, source)]
+    refuse_overlap(session, sources=paths, output=options.output)
+    if not paths:
         options = argparse.Namespace(**vars(options) | {"input_format": "table"})  # its name says no format
     with timings.of("read_input"):
         extra = models.extra_columns(drivers=options.drivers > 0)
         source = ReviewSource.read(session, options, extra=extra, where=where)
-    if not is_path:
+        opened = source.opened
+    if not paths:
         refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
     fs, location = open_output(session, options.output)
     refuse_other_partitioning(session, fs, output=options.output, partition=source.columns.partition)
@@ -126,12 +126,12 @@ def run_once(
     )
     if options.dry_run:
         if options.only_new:
-            with finding_damage(location, source=options.input):
+            with finding_damage(location, source=", ".join(options.input)):
                 report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
         return report | {"status": "dry-run", "seconds": timings.seconds}
     with (
         saying_what_failed(options.output),
-        finding_damage(location, source=options.input),
+        finding_damage(location, source=", ".join(options.input)),
         OutputLock(fs, Owner.this_process(run_id)).held() as lock,
         Publication(fs, run_id=run_id, lock=lock) as publication,
         ExitStack() as cleanup,
@@ -159,6 +159,12 @@ def run_once(
         rows = f"{source.digest.count:,}"
         _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
         report |= run.stage(source, staging, groups=groups)
+        if not options.only_new:
+            audit_records(
+                report["input"].get("raw_files", ()),
+                scored=report["counts"]["rows"],
+                is_part=bool(options.where) or where is not None or source.has_other_rows,
+            )
         if options.only_new:
             report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions())}
         staging.complete(expected=f"run_date={run_date}" if source.columns.partition == "run_date" else None)
@@ -176,7 +182,7 @@ def run_once(
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with timings.of("publish"):
-            publication.publish(report, metrics=to_prometheus(report))
+            publication.publish(report, metrics=to_prometheus(report), malformed=opened.malformed if opened else "")
     return report
 
 
@@ -203,7 +209,7 @@ class _Run:
             )
             ids = unscored(source.frame, self.columns, known=known).persist()
             rows = rows_of(source.frame, self.columns, ids=ids)
-            return ids, ReviewSource.digested(rows, self.columns, source=self.options.input)
+            return ids, ReviewSource.digested(rows, self.columns, source=", ".join(self.options.input))
 
     def stage(self, source: ReviewSource, staging: Staging, *, groups: int) -> dict[str, Any]:
         """Score, write and audit; returns the report's part about it."""

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -23,7 +23,13 @@ __all__ = ["COMPRESSED_SUFFIXES", "codec_of", "opened"]
 # Of compressed files, as they follow the format's own: ``reviews.csv.gz``.
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".zst", ".zstd", ".xz", ".lz4", ".snappy", ".zip", ".7z", ".rar", ".z", ".br")
 
-_READABLE = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz", b"\x04\x22M\x18": "lz4"}
+_READABLE = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\0": "xz",
+    b"\x04\x22M\x18": "lz4",
+}
 _REFUSED = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -95,11 +101,12 @@ def opened(path: Path, *, name: str) -> Iterator[IO[bytes]]:
             raise
         what = f"as {codec} " if codec else ""
         raise InputError(
-            f"{name}: cannot be read {what}({type(error).__name__}: {error}); the file is damaged or cut off: replace it"
+            f"{name}: cannot be read {what}({type(error).__name__}: {error}); the file is damaged or cut off: replace "
+            "it"
         ) from error
 
 
-def _unpacked(file: IO[bytes], codec: str | None) -> IO[bytes]:
+def _unpacked(file: IO[bytes], codec: str | None) -> Any:
     if codec == "gzip":
         return gzip.open(file)
     if codec == "bzip2":
@@ -107,6 +114,5 @@ def _unpacked(file: IO[bytes], codec: str | None) -> IO[bytes]:
     if codec == "xz":
         return lzma.open(file)
     if codec is not None:
-        stream: IO[bytes] = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), codec)
-        return stream
+        return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), codec)
     return file

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 
 from jobs.tables.csv_records import Dialect, read_windows, scan
 from sentiment_core.errors import InputError
@@ -85,7 +85,8 @@ class Layout:
     def is_record(self, fields: Sequence[str]) -> bool:
         """Whether fields look like those of a record, as far as the columns tell."""
         return all(
-            place < len(fields) and (not fields[place] or shape.fullmatch(fields[place])) for place, shape in self.shapes.items()
+            place < len(fields) and (not fields[place] or shape.fullmatch(fields[place]))
+            for place, shape in self.shapes.items()
         ) and any(fields[place : place + 1] != [""] for place in self.shapes)
 
 
@@ -125,7 +126,7 @@ def find_layout(head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequenc
     Raises
     ------
     InputError
-        If the file is empty, no dialect fits or the header is not where it should be; the message lacks the file's name.
+        If the file is empty, no dialect fits or the header is elsewhere; the message lacks the file's name.
     """
     line_end = "\n" if b"\n" in head or b"\r" not in head else "\r"
     skip, delimiter = given.skip, given.delimiter
@@ -162,7 +163,7 @@ def fields_of(record: bytes, dialect: Dialect) -> list[str]:
     found = scan(record, dialect, final=True)
     bounds = [-len(dialect.delimiter), *found.delimiters.tolist(), len(record)]
     fields = []
-    for start, end in zip(bounds, bounds[1:]):
+    for start, end in pairwise(bounds):
         text = record[start + len(dialect.delimiter) : end].decode(errors="replace")
         if dialect.quote and text.startswith(dialect.quote):
             text = text[1:-1]
@@ -186,7 +187,9 @@ def _try(head: bytes, dialect: Dialect, *, whole: bool) -> _Trial:
     counts: list[int] = []
     lines: list[int] = []
     faults = quoted = 0
-    quoted_field = re.compile(rb"(?:^|" + re.escape(dialect.delimiter.encode()) + rb")" + re.escape((dialect.quote or "\0").encode()))
+    quoted_field = re.compile(
+        rb"(?:^|" + re.escape(dialect.delimiter.encode()) + rb")" + re.escape((dialect.quote or "\0").encode())
+    )
     for window in read_windows([head], dialect):
         found = window.scan
         line = window.line
@@ -225,7 +228,9 @@ def _choose(trials: list[_Trial], wanted: Sequence[str], *, is_given: bool, is_q
 
     # Single quotes are apostrophes unless most records have fields in them; a backslash is plain unless it must escape.
     trials = [
-        trial for trial in trials if trial.dialect.quote != "'" or is_quote_given or 2 * trial.quoted > len(trial.records)
+        trial
+        for trial in trials
+        if trial.dialect.quote != "'" or is_quote_given or 2 * trial.quoted > len(trial.records)
     ]
     fitting = [trial for trial in trials if trial.fits and trial.n_fields > 1]
     plain = [trial for trial in fitting if trial.dialect.escape is None] or fitting
@@ -240,10 +245,13 @@ def _choose(trials: list[_Trial], wanted: Sequence[str], *, is_given: bool, is_q
     candidates = [trial for trial in trials if trial.records and (trial.n_fields > 1 or is_given)]
     if not candidates:
         raise InputError(
-            "no delimiter divides its lines into fields alike; name it with --csv-delimiter, or write --csv-delimiter none "
+            "no delimiter divides its lines into fields alike; name it with --csv-delimiter, or write --csv-delimiter "
+            "none "
             "if each line is one text"
         )
-    best = max(candidates, key=lambda trial: (has_wanted(trial), round(trial.share, 3), trial.n_fields, -trials.index(trial)))
+    best = max(
+        candidates, key=lambda trial: (has_wanted(trial), round(trial.share, 3), trial.n_fields, -trials.index(trial))
+    )
     if best.share < 0.5 and not is_given and not has_wanted(best):
         raise InputError(
             f"no dialect fits: with {_described(best.dialect)}, only {best.share:.0%} of the first records have "
@@ -258,7 +266,8 @@ def _is_divided(trial: _Trial) -> bool:
 
 
 def _described(dialect: Dialect) -> str:
-    return f"the delimiter {dialect.delimiter!r}, the quote {dialect.quote or 'none'} and the escape {dialect.escape or 'none'}"
+    quote, escape = dialect.quote or "none", dialect.escape or "none"
+    return f"the delimiter {dialect.delimiter!r}, the quote {quote} and the escape {escape}"
 
 
 def _rows(trial: _Trial, has_header: bool) -> list[list[str]]:
@@ -296,7 +305,8 @@ def _has_header(trial: _Trial, given: CsvSettings, wanted: Sequence[str], *, ski
     if not wanted or all(_MADE_UP.fullmatch(name) for name in wanted):
         return False
     raise InputError(
-        f"line {skip + 1:,} looks like a record and not like a header; write --csv-header absent, which names the columns "
+        f"line {skip + 1:,} looks like a record and not like a header; write --csv-header absent, which names the "
+        "columns "
         "_c0, _c1 and so on, or --csv-header present"
     )
 
@@ -311,7 +321,9 @@ def _refuse_preamble(trial: _Trial, *, skip: int) -> None:
     places = [
         place
         for place, count in enumerate(counts)
-        if place and count == n_fields and all(name.strip() for name in fields_of(trial.records[place], trial.dialect)[:-1])
+        if place
+        and count == n_fields
+        and all(name.strip() for name in fields_of(trial.records[place], trial.dialect)[:-1])
     ]
     seems = ""
     if places:
@@ -320,7 +332,8 @@ def _refuse_preamble(trial: _Trial, *, skip: int) -> None:
     if counts[0] == n_fields:
         raise InputError(f"line {skip + 1:,} has names in {len(names) - empty} of {len(names)} fields{seems}")
     raise InputError(
-        f"line {trial.lines[0] + skip:,}, the header, has {max(0, counts[0])} fields, but most records have {n_fields}{seems}"
+        f"line {trial.lines[0] + skip:,}, the header, has {max(0, counts[0])} fields, but most records have "
+        f"{n_fields}{seems}"
     )
 
 

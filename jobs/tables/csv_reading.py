@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from jobs.tables.csv_dialect import CsvSettings, Layout, fields_of, find_layout
@@ -33,7 +34,7 @@ _CONTINUED = "the next line, which is malformed, may belong to it"
 _REST = "it follows a malformed record and may be the rest of it"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class CsvFile:
     """One CSV file.
 
@@ -47,6 +48,8 @@ class CsvFile:
     layout : Layout
     nulls : tuple of str
         Words that stand for NULL where they are not in quotes.
+    blank_lines, records : int
+        Lines that hold nothing, and records with malformed ones, as far as the file was read.
     """
 
     opened: Opener
@@ -54,6 +57,8 @@ class CsvFile:
     encoding: Encoding
     layout: Layout
     nulls: tuple[str, ...]
+    blank_lines: int = 0
+    records: int = 0
 
     @classmethod
     def look_at(
@@ -86,7 +91,8 @@ class CsvFile:
         for repeated, called in layout.repeated.items():
             if repeated in wanted:
                 raise InputError(
-                    f"{name}: {len(called)} columns are named {repeated!r}; they are called {' and '.join(called)} here, "
+                    f"{name}: {len(called)} columns are named {repeated!r}; they are called {' and '.join(called)} "
+                    "here, "
                     "name one of these"
                 )
         return cls(opened=opened, name=name, encoding=found, layout=layout, nulls=settings.nulls)
@@ -110,6 +116,7 @@ class CsvFile:
             blocks, skipped = _after(blocks, self.layout.skip, self.layout.dialect.line_end.encode())
             for window in read_windows(blocks, self.layout.dialect, line=1 + skipped):
                 table = reading.read(window)
+                self.blank_lines, self.records = reading.blank_lines, reading.records
                 if len(table):
                     yield table
                 if malformed.are_hopeless(rows=reading.rows):
@@ -151,7 +158,7 @@ class _Reading:
         self._awaits_header = file.layout.header
         # After a malformed record, the next one must look like one.
         self._resuming = False
-        self.rows = 0
+        self.rows = self.blank_lines = self.records = 0
 
     def read(self, window: Window) -> pa.Table:
         """The good records of a window."""
@@ -170,6 +177,8 @@ class _Reading:
         good[:begin] = good[window.n :] = False
         in_window = np.zeros(len(lengths), np.bool_)
         in_window[begin : window.n] = True
+        self.blank_lines += int((blank & in_window).sum())
+        self.records += int((in_window & ~blank).sum()) + (window.broken is not None)
         bad = np.flatnonzero(in_window & ~good & ~blank)
         if len(bad) or self._resuming or window.broken is not None:
             self._set_aside(window, good, bad.tolist(), begin=begin)
@@ -285,7 +294,8 @@ class _Reading:
 
     def _disagreement(self, window: Window, what: str) -> InputError:
         return InputError(
-            f"{self._file.name}: two parsers find {what} in the records from line {window.line:,} on, so its dialect is not "
+            f"{self._file.name}: two parsers find {what} in the records from line {window.line:,} on, so its dialect "
+            "is not "
             "understood; write it as plain CSV or Parquet"
         )
 
@@ -306,19 +316,19 @@ def _text_of(window: Window, good: npt.NDArray[np.bool_], dialect: Dialect) -> b
 
 def _without_spaces(window: Window, good: npt.NDArray[np.bool_], begins: Any, ends: Any) -> bytes:
     data = np.frombuffer(window.text, np.uint8)
-    keep = np.zeros(len(data) + 1, np.int8)
-    np.add.at(keep, begins[good], 1)
-    np.add.at(keep, ends[good], -1)
-    kept = np.cumsum(keep[:-1]) > 0
+    change = np.zeros(len(data) + 1, np.int8)
+    np.add.at(change, begins[good], 1)
+    np.add.at(change, ends[good], -1)
+    kept = np.cumsum(change[:-1]) > 0
     kept[window.scan.delimiters + 1] = False
-    return data[kept].tobytes()
+    return bytes(data[kept])
 
 
 def _lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    import pyarrow.compute as pc
-
-    return pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    lengths: npt.NDArray[np.int64] = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    return lengths
 
 
 def _is_filled(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    return column.is_valid().to_numpy()
+    filled: npt.NDArray[np.bool_] = column.is_valid().to_numpy()
+    return filled

@@ -23,6 +23,7 @@ _WINDOW_BYTES = 8 << 20
 _SMALL_WINDOW_BYTES = 64 << 10
 _LF, _CR, _SPACE, _BACKSLASH = b"\n"[0], b"\r"[0], b" "[0], b"\\"[0]
 _Positions = npt.NDArray[np.int64]
+_Mask = npt.NDArray[np.bool_]
 
 _BARE = "a quote stands inside a field that does not begin with one"
 _AFTER = "text follows the quote that ends a field"
@@ -83,7 +84,7 @@ class Scan:
     counts: _Positions
     contents: _Positions
     delimiters: _Positions
-    stray: npt.NDArray[np.bool_]
+    stray: _Mask
     broken: str | None
     is_open: bool
 
@@ -138,8 +139,10 @@ def scan(text: bytes, dialect: Dialect, *, final: bool) -> Scan:
 def _positions(data: npt.NDArray[np.uint8], character: str | None, escapes: _Positions | None) -> _Positions:
     if character is None:
         return np.empty(0, np.int64)
-    found = np.flatnonzero(data == ord(character))
-    return found if escapes is None else found[~np.isin(found, escapes + 1)]
+    found: _Positions = np.flatnonzero(data == ord(character))
+    if escapes is not None:
+        found = found[~np.isin(found, escapes + 1)]
+    return found
 
 
 def _active_escapes(data: npt.NDArray[np.uint8]) -> _Positions:
@@ -153,7 +156,8 @@ def _active_escapes(data: npt.NDArray[np.uint8]) -> _Positions:
 
 
 def _outside(positions: _Positions, quotes: _Positions) -> _Positions:
-    return positions[np.searchsorted(quotes, positions) % 2 == 0] if len(quotes) else positions
+    outside: _Positions = positions[np.searchsorted(quotes, positions) % 2 == 0] if len(quotes) else positions
+    return outside
 
 
 def _first_fault(data: npt.NDArray[np.uint8], quotes: _Positions, dialect: Dialect) -> tuple[str | None, int]:
@@ -177,20 +181,21 @@ def _first_fault(data: npt.NDArray[np.uint8], quotes: _Positions, dialect: Diale
     return _AFTER, int(after[0])
 
 
-def _is_field_start(data: npt.NDArray[np.uint8], places: _Positions, dialect: Dialect) -> npt.NDArray[np.bool_]:
+def _is_field_start(data: npt.NDArray[np.uint8], places: _Positions, dialect: Dialect) -> _Mask:
     before = data[np.maximum(places - 1, 0)]
-    found = (places == 0) | (before == ord(dialect.line_end))
+    found: _Mask = (places == 0) | (before == ord(dialect.line_end))
     if len(dialect.delimiter) == 1:
-        return found | (before == ord(dialect.delimiter))
-    spaced = (before == _SPACE) & (data[np.maximum(places - 2, 0)] == ord(dialect.delimiter[0])) & (places > 1)
-    return found | spaced
+        found |= before == ord(dialect.delimiter)
+    else:
+        found |= (before == _SPACE) & (data[np.maximum(places - 2, 0)] == ord(dialect.delimiter[0])) & (places > 1)
+    return found
 
 
-def _is_field_end(data: npt.NDArray[np.uint8], places: _Positions, dialect: Dialect) -> npt.NDArray[np.bool_]:
+def _is_field_end(data: npt.NDArray[np.uint8], places: _Positions, dialect: Dialect) -> _Mask:
     last = len(data) - 1
     after = data[np.minimum(places + 1, last)]
     # At the end of the text, what follows is not known yet.
-    found = (places == last) | (after == ord(dialect.line_end)) | (after == ord(dialect.delimiter[0]))
+    found: _Mask = (places == last) | (after == ord(dialect.line_end)) | (after == ord(dialect.delimiter[0]))
     if dialect.line_end == "\n":
         second = data[np.minimum(places + 2, last)]
         found |= (after == _CR) & ((second == _LF) | (places + 1 == last))
@@ -225,7 +230,7 @@ def _stray(
     delimiters: _Positions,
     end: int,
     dialect: Dialect,
-) -> npt.NDArray[np.bool_]:
+) -> _Mask:
     found = [np.empty(0, np.int64)]
     if b"\0" in text:
         found.append(np.flatnonzero(data == 0))

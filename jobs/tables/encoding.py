@@ -47,7 +47,17 @@ _APOSTROPHE = re.compile(
 )
 # Letters outside ASCII, of languages that several encodings of one byte a letter can write.
 _LETTERS = (
-    *("àâæçéèêëîïôœùûüÿ", "äöüß", "áéíñóúüºª", "àèéìíîòóù", "áâãàçéêíóôõúüºª", "åäöé", "æøåé", "áðéíóúýþæö", "éèêëàâçïîöüñôû"),
+    *(
+        "àâæçéèêëîïôœùûüÿ",
+        "äöüß",
+        "áéíñóúüºª",
+        "àèéìíîòóù",
+        "áâãàçéêíóôõúüºª",
+        "åäöé",
+        "æøåé",
+        "áðéíóúýþæö",
+        "éèêëàâçïîöüñôû",
+    ),
     *("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıöşüâîû\u0307"),
 )
 _HEAD_BYTES = 64 << 10
@@ -264,7 +274,8 @@ def _others(stream: IO[bytes], encoding: str) -> Iterator[tuple[bytes, int]]:
 
 
 def _to_nul(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
     return "\0" * (error.end - error.start), error.end
 
 

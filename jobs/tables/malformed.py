@@ -77,7 +77,8 @@ class MalformedRecords:
         found = f"{source}: {least}{count:,} of {rows + count:,} records are malformed ({named}{more})"
         if self.policy == "refuse":
             raise InputError(
-                f"{found}; repair them, state the dialect with --csv-delimiter, --csv-quote, --csv-escape or --encoding, "
+                f"{found}; repair them, state the dialect with --csv-delimiter, --csv-quote, --csv-escape or "
+                "--encoding, "
                 "or set them aside with --malformed-rows set-aside"
             )
         if count > self.max_ratio * (rows + count):
