@@ -18,6 +18,7 @@ from jobs.labelled_reviews import (
     read_labelled,
     read_texts,
 )
+from jobs.tables.reading_options import ReadingSettings
 from sentiment_core.artifact import load_model
 from sentiment_core.distillation import Ensemble
 from sentiment_core.durable import make_parent
@@ -43,9 +44,13 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         raise UsageError(f"{options.output}: name a file that ends in .parquet with --output")
     make_parent(options.output)
     models = [load_model(path) for path in options.models]
+    reading = ReadingSettings.of(options)
     # The labelled reviews decide: the model that learns from the labels is measured on those held out of them.
     product_columns = holdout_columns(
-        [options.input, *options.unlabelled], text_column=options.text_column, product_column=options.product_column
+        [options.input, *options.unlabelled],
+        text_column=options.text_column,
+        product_column=options.product_column,
+        reading=reading,
     )
     unlabelled = {source: product_columns[source] for source in options.unlabelled}
     labelled = read_labelled(options)
@@ -67,7 +72,11 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     try:
         with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
             for texts in read_texts(
-                unlabelled, text_column=options.text_column, fraction=options.validation_fraction, held_out=False
+                unlabelled,
+                text_column=options.text_column,
+                fraction=options.validation_fraction,
+                held_out=False,
+                reading=reading,
             ):
                 probabilities = pa.array(ensemble.probabilities(texts))
                 writer.write_table(pa.table({"text": texts, TEACHER_COLUMN: probabilities}, schema=schema))

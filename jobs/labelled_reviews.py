@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.json
 
 from jobs.tables.conversion import RawFile, convert, folder_of
-from jobs.tables.reading_options import ReadingSettings
+from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
 from jobs.tables.sources import choose_files
 from sentiment_core.errors import InputError
 from sentiment_core.holdout import Split, held_out_mask
@@ -45,7 +45,11 @@ _LOGGER = logging.getLogger(__name__)
 # Of the first block the types of the columns are guessed, and no record may be longer than one.
 _BLOCK_BYTES = 16 << 20
 _JSON = ds.JsonFileFormat(read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES))
+
 _READING = ReadingSettings()
+# In CSV files: what stands for no label, and truth values in the order of their numbers.
+_NO_LABEL = ("", "na", "n/a", "nan", "null", "none", "#n/a")
+_TRUTHS = ("false", "true")
 _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
@@ -90,9 +94,10 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
     )
     parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
+    add_reading_arguments(parser)
 
 
-def read_table(source: str | Path, columns: list[str]) -> pa.Table:
+def read_table(source: str | Path, columns: list[str], *, reading: ReadingSettings = _READING) -> pa.Table:
     """Read some columns of a file, or of a directory of files.
 
     Raises
@@ -101,13 +106,17 @@ def read_table(source: str | Path, columns: list[str]) -> pa.Table:
         If the file or a column is missing or cannot be read.
     """
     with _refusing_damaged(source):
-        return _open(source, columns).to_table(columns=list(dict.fromkeys(columns)))
+        return _open(source, columns, reading=reading).to_table(columns=list(dict.fromkeys(columns)))
 
 
-def read_batches(source: str | Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    source: str | Path, columns: list[str], *, reading: ReadingSettings = _READING
+) -> Iterator[pa.RecordBatch]:
     """Like `read_table`, in batches that fit the memory whatever the table's size."""
     with _refusing_damaged(source):
-        yield from _open(source, columns).to_batches(columns=list(dict.fromkeys(columns)), batch_size=_ROWS_PER_BATCH)
+        yield from _open(source, columns, reading=reading).to_batches(
+            columns=list(dict.fromkeys(columns)), batch_size=_ROWS_PER_BATCH
+        )
 
 
 def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] = ()) -> LabelledReviews:
@@ -119,10 +128,12 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
         If the input cannot be read or a column is of an unusable type.
     """
     columns = [options.text_column, options.label_column]
-    product_column = holdout_column(options.input, product_column=options.product_column)
-    table = read_table(
-        options.input, [*columns, *group_columns, *([product_column] if product_column is not None else [])]
+    reading = ReadingSettings.of(options)
+    product_column = holdout_column(
+        options.input, product_column=options.product_column, text_column=options.text_column, reading=reading
     )
+    names = [*columns, *group_columns, *([product_column] if product_column is not None else [])]
+    table = _with_numbers(read_table(options.input, names, reading=reading), options.label_column)
     kind = table.schema.field(options.label_column).type
     if pa.types.is_boolean(kind):
         labels = table[options.label_column].cast(pa.float64())
@@ -167,7 +178,7 @@ def read_elsewhere(source: str | Path) -> Labelled:
     """
     table = read_table(source, ["text", "label", "domain"])
     try:
-        labels = table["label"].cast(pa.float64()).to_numpy()
+        labels = _with_numbers(table, "label")["label"].cast(pa.float64()).to_numpy()
         domains = table["domain"].cast(pa.large_string()).combine_chunks()
     except pa.ArrowException as error:
         raise InputError(f"{source}: label must be numbers and domain words ({error})") from error
@@ -184,7 +195,7 @@ def read_teacher_labels(source: str | Path) -> Labelled:
     InputError
         If a column is missing or a probability is none.
     """
-    table = read_table(source, ["text", TEACHER_COLUMN])
+    table = _with_numbers(read_table(source, ["text", TEACHER_COLUMN]), TEACHER_COLUMN)
     kind = table.schema.field(TEACHER_COLUMN).type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
         raise InputError(f"{source}: {TEACHER_COLUMN} must be numbers, not {kind}; write it with `sentiment label`")
@@ -198,12 +209,14 @@ def read_teacher_labels(source: str | Path) -> Labelled:
     return Labelled(texts=valid_utf8(table["text"]), positive=probabilities)
 
 
-def holdout_column(source: str | Path, *, product_column: str) -> str | None:
+def holdout_column(
+    source: str | Path, *, product_column: str, text_column: str = "text", reading: ReadingSettings = _READING
+) -> str | None:
     """The product column if the table has enough products to hold some of them out, else None: hold out by text."""
-    if product_column not in _open(source, []).schema.names:
+    if product_column not in _open(source, [text_column], reading=reading).schema.names:
         return None
     products: set[str] = set()
-    for batch in read_batches(source, [product_column]):
+    for batch in read_batches(source, [product_column], reading=reading):
         products.update(_keys(batch[product_column]).unique().drop_null().to_pylist())
         if len(products) >= _FEWEST_PRODUCTS:
             return product_column
@@ -213,7 +226,9 @@ def holdout_column(source: str | Path, *, product_column: str) -> str | None:
     return None
 
 
-def holdout_columns(sources: Sequence[str], *, text_column: str, product_column: str) -> dict[str, str | None]:
+def holdout_columns(
+    sources: Sequence[str], *, text_column: str, product_column: str, reading: ReadingSettings = _READING
+) -> dict[str, str | None]:
     """What decides on the held-out part of each table: for all what does for the first one, where they have it.
 
     Raises
@@ -221,8 +236,8 @@ def holdout_columns(sources: Sequence[str], *, text_column: str, product_column:
     InputError
         If a table cannot be opened or has no such text column.
     """
-    columns = {source: _open(source, [text_column]).schema.names for source in sources}
-    first = holdout_column(sources[0], product_column=product_column)
+    columns = {source: _open(source, [text_column], reading=reading).schema.names for source in sources}
+    first = holdout_column(sources[0], product_column=product_column, text_column=text_column, reading=reading)
     return {source: first if first in names else None for source, names in columns.items()}
 
 
@@ -237,15 +252,39 @@ def held_out_rows(
 
 
 def read_texts(
-    product_columns: Mapping[str, str | None], *, text_column: str, fraction: float, held_out: bool
+    product_columns: Mapping[str, str | None],
+    *,
+    text_column: str,
+    fraction: float,
+    held_out: bool,
+    reading: ReadingSettings = _READING,
 ) -> Iterator[pa.Array]:
     """The texts of tables in batches, either those held out or the others; `holdout_columns` gives the tables."""
     for source, product_column in product_columns.items():
-        for batch in read_batches(source, [text_column, *([product_column] if product_column else [])]):
+        columns = [text_column, *([product_column] if product_column else [])]
+        for batch in read_batches(source, columns, reading=reading):
             rows = held_out_rows(batch, text_column=text_column, product_column=product_column, fraction=fraction)
             texts = valid_utf8(batch[text_column].filter(pa.array(rows == held_out))).drop_null()
             if len(texts):
                 yield texts
+
+
+def _with_numbers(table: pa.Table, name: str) -> pa.Table:
+    """The table with numbers in a column, if all of its words are some, as in CSV files."""
+    words = table[name]
+    if not (pa.types.is_string(words.type) or pa.types.is_large_string(words.type)):
+        return table
+    words = pc.utf8_trim_whitespace(words)
+    lower = pc.utf8_lower(words)
+    words = pc.if_else(pc.is_in(lower, pa.array(_NO_LABEL, lower.type)), None, words)
+    try:
+        numbers = words.cast(pa.float64())
+    except pa.ArrowInvalid:
+        truths = pc.index_in(lower, pa.array(_TRUTHS, lower.type))
+        if pc.any(pc.and_(pc.is_valid(words), pc.is_null(truths))).as_py():
+            return table
+        numbers = pc.cast(truths, pa.float64())
+    return table.set_column(table.schema.get_field_index(name), name, numbers)
 
 
 def _keys(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -255,7 +294,7 @@ def _keys(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return valid_utf8(column.cast(pa.large_string()) if numbers else column)
 
 
-def _open(source: str | Path, columns: list[str]) -> ds.Dataset:
+def _open(source: str | Path, columns: list[str], *, reading: ReadingSettings) -> ds.Dataset:
     path = Path(source)
     if not path.exists():
         raise InputError(f"{source}: no such file or directory; check --input")
@@ -267,8 +306,9 @@ def _open(source: str | Path, columns: list[str]) -> ds.Dataset:
     root, file_format = path, ds.ParquetFileFormat()
     if kind != "parquet":
         raw = [_raw_file(path, name) for name in chosen.names]
-        # One of these columns is in the header, if there is one.
-        converted = convert(raw, source=str(source), file_format=kind, settings=_READING, wanted=tuple(columns))
+        converted = convert(raw, source=str(source), file_format=kind, settings=reading, wanted=tuple(columns))
+        if converted.malformed.records:
+            _LOGGER.warning("%s: %s malformed records are left out", source, f"{len(converted.malformed.records):,}")
         root = files = converted.folder
         file_format = ds.ParquetFileFormat() if converted.format == "parquet" else _JSON
     try:

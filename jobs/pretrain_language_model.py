@@ -11,6 +11,7 @@ from typing import Any
 from jobs.devices import training_device
 from jobs.labelled_reviews import holdout_columns, read_texts
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
+from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
 from sentiment_core.artifact import check_target, save_model
 from sentiment_core.gluonnlp_import import import_gluonnlp
 from sentiment_core.holdout import Split
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
     )
     parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
+    add_reading_arguments(parser)
     add_language_model(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
@@ -52,12 +54,16 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         emit({"model": str(options.output), "sha256": model.sha256})
         return f"imported {options.output}: {model.architecture.vocab_size:,} words"
 
-    columns = holdout_columns(options.input, text_column=options.text_column, product_column=options.product_column)
+    reading = ReadingSettings.of(options)
+    columns = holdout_columns(
+        options.input, text_column=options.text_column, product_column=options.product_column, reading=reading
+    )
     part = partial(
         read_texts,
         columns,
         text_column=options.text_column,
         fraction=options.validation_fraction,
+        reading=reading,
     )
     language_model = language_model_from(options)
     checkpoint = output.with_name(output.name + ".checkpoint")

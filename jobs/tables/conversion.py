@@ -109,14 +109,14 @@ def convert(
         ``csv`` or ``json``.
     settings : ReadingSettings
     wanted : tuple of str
-        Columns that will be read, as far as they are known.
+        Columns that will be read, as far as they are known; those of the first call decide.
 
     Raises
     ------
     InputError
         If a file cannot be read, has malformed records that are not set aside, or other columns than the others.
     """
-    key = (tuple(files), file_format, settings, wanted)
+    key = (tuple(files), file_format, settings)
     if key not in _known:
         folder = _work_folder() / f"input-{next(_numbers)}"
         try:

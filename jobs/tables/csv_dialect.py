@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
+import numpy as np
+
 from jobs.tables.csv_records import Dialect, read_windows, scan
 from sentiment_core.errors import InputError
 
 __all__ = ["CsvSettings", "Layout", "fields_of", "find_layout"]
 
 _DELIMITERS = (",", ";", "\t", "|", ", ", "; ", "^", "~", "\x01", "\x1f")
-_QUOTES = ('"', "'")
 # Excel's first line, which names the delimiter.
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\r?(?:\n|\r)', re.IGNORECASE)
 _MOST_TRIED = 2_000
@@ -141,7 +142,7 @@ def find_layout(head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequenc
         raise InputError("the file is empty (0 bytes)")
     if not head.strip():
         raise InputError("has no line with text" + (f" after the {skip:,} that are passed over" if skip else ""))
-    trials = [_try(head, dialect, whole=whole) for dialect in _dialects(given, delimiter, line_end)]
+    trials = [_try(head, dialect, whole=whole) for dialect in _dialects(head, given, delimiter, line_end)]
     trial = _choose(trials, wanted, is_given=delimiter is not None, is_quote_given=given.quote is not None)
     has_header = _has_header(trial, given, wanted, skip=skip)
     first = fields_of(trial.records[0], trial.dialect)
@@ -172,38 +173,36 @@ def fields_of(record: bytes, dialect: Dialect) -> list[str]:
     return fields
 
 
-def _dialects(given: CsvSettings, delimiter: str | None, line_end: str) -> Iterator[Dialect]:
-    escapes = (None, "\\") if given.escape is None else (given.escape or None,)
+def _dialects(head: bytes, given: CsvSettings, delimiter: str | None, line_end: str) -> Iterator[Dialect]:
+    """Those that are possible, as far as their characters are there at all."""
+    delimiters = _present(head, _DELIMITERS) or (",",)
+    escapes = (None, *_present(head, ("\\",))) if given.escape is None else (given.escape or None,)
+    quotes = ('"', *_present(head, ("'",))) if given.quote is None else (given.quote or None,)
     for escape in escapes:
-        for quote in _QUOTES if given.quote is None else (given.quote or None,):
-            # Without a delimiter, one that cannot be in a text.
-            for each in _DELIMITERS if delimiter is None else (delimiter or "\x00",):
+        for quote in quotes:
+            # Without a delimiter, one that no record may hold.
+            for each in delimiters if delimiter is None else (delimiter or "\x00",):
                 if each[0] != quote:
                     yield Dialect(delimiter=each, quote=quote, escape=escape, line_end=line_end)
+
+
+def _present(head: bytes, characters: Sequence[str]) -> tuple[str, ...]:
+    return tuple(each for each in characters if each.encode() in head)
 
 
 def _try(head: bytes, dialect: Dialect, *, whole: bool) -> _Trial:
     records: list[bytes] = []
     counts: list[int] = []
     lines: list[int] = []
-    faults = quoted = 0
-    quoted_field = re.compile(
-        rb"(?:^|" + re.escape(dialect.delimiter.encode()) + rb")" + re.escape((dialect.quote or "\0").encode())
-    )
+    faults = 0
     for window in read_windows([head], dialect):
         found = window.scan
-        line = window.line
-        place = 0
-        for start, end, count, stray in islice(zip(found.starts, found.ends, found.counts, found.stray), window.n):
-            line += window.text.count(dialect.line_end.encode(), place, start)
-            place = start
-            if start == end:
-                continue
-            record = window.text[start:end]
-            records.append(record)
-            counts.append(-1 if stray else int(count))
-            lines.append(line)
-            quoted += quoted_field.search(record) is not None
+        filled = np.flatnonzero(found.ends[: window.n] > found.starts[: window.n])[:_MOST_TRIED]
+        starts = found.starts[filled].tolist()
+        records += [window.text[start:end] for start, end in zip(starts, found.ends[filled].tolist())]
+        counts += np.where(found.stray, -1, found.counts)[filled].tolist()
+        ends = np.flatnonzero(np.frombuffer(window.text, np.uint8) == ord(dialect.line_end))
+        lines += (window.line + np.searchsorted(ends, starts)).tolist()
         if window.broken is not None:
             if not whole and found.is_open:
                 break
@@ -218,8 +217,15 @@ def _try(head: bytes, dialect: Dialect, *, whole: bool) -> _Trial:
         lines=lines,
         faults=faults,
         n_fields=usual[0][0] if usual else 0,
-        quoted=quoted,
+        quoted=_with_quotes(records, dialect) if dialect.quote == "'" else 0,
     )
+
+
+def _with_quotes(records: list[bytes], dialect: Dialect) -> int:
+    """How many records have a field in quotes."""
+    quote = (dialect.quote or "").encode()
+    field = dialect.delimiter.encode() + quote
+    return sum(record.startswith(quote) or field in record for record in records)
 
 
 def _choose(trials: list[_Trial], wanted: Sequence[str], *, is_given: bool, is_quote_given: bool) -> _Trial:

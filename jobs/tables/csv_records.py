@@ -152,7 +152,8 @@ def _active_escapes(data: npt.NDArray[np.uint8]) -> _Positions:
         return found
     begins = np.append(True, np.diff(found) != 1)
     place = np.arange(len(found)) - np.maximum.accumulate(np.where(begins, np.arange(len(found)), 0))
-    return found[place % 2 == 0]
+    active: _Positions = found[place % 2 == 0]
+    return active
 
 
 def _outside(positions: _Positions, quotes: _Positions) -> _Positions:

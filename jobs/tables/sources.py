@@ -35,8 +35,8 @@ _FOREIGN = {
 _NO_DATA_NAMES = re.compile(
     r"(?:read_?me|licen[cs]e|copying|changelog|notice|manifest|thumbs\.db|desktop\.ini)\b.*", re.IGNORECASE
 )
-_NO_DATA_SUFFIXES = frozenset(
-    [
+_NO_DATA_SUFFIXES = (
+    *(
         ".md",
         ".rst",
         ".html",
@@ -51,20 +51,8 @@ _NO_DATA_SUFFIXES = frozenset(
         ".sha256",
         ".sig",
         ".asc",
-        ".py",
-        ".sql",
-        ".sh",
-        ".r",
-        ".ipynb",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".log",
-        ".ini",
-        ".cfg",
-        ".bak",
-        ".tmp",
-    ]
+    ),
+    *(".py", ".sql", ".sh", ".r", ".ipynb", ".yaml", ".yml", ".toml", ".log", ".ini", ".cfg", ".bak", ".tmp"),
 )
 
 
