@@ -33,6 +33,7 @@ VERBS = {
     "train": ("jobs.train_model", "fine-tune a model on labelled reviews"),
     "label": ("jobs.label_reviews", "label reviews with an ensemble of models, to train one model on"),
     "evaluate": ("jobs.evaluate_model", "measure a model on labelled reviews"),
+    "inspect": ("jobs.verbs.inspect", "show what a run would find in an input, and the command that scores it"),
     "score": ("jobs.score_reviews", "score a review table with Spark"),
     "backfill": ("jobs.backfill_scores", "score a review table for each date of a range"),
     "summarize": ("jobs.summarize_scores", "make marts for dashboards from scores, and watch for drift"),

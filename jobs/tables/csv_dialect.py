@@ -25,6 +25,9 @@ _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\r?(?:\n|\r)', re.IGNORECASE)
 _MOST_TRIED = 2_000
 _MOST_BROKEN = 50
 _ROWS_OF_SHAPES = 200
+# Of a column's values, the share that tells what they look like. What follows a malformed record must look like that
+# even if a few of the values do not, since these may be broken themselves.
+_NEARLY_ALL, _SOME = 0.95, 0.6
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,_ ]*(?:[eE][-+]?[0-9]+)?%?")
 _DATE = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:[ T].*)?")
 _CODE = re.compile(r"(?=[^\s]{0,63}[0-9])[^\s]{1,64}")
@@ -155,7 +158,7 @@ def find_layout(head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequenc
         header=has_header,
         names=names,
         repeated=repeated,
-        shapes=_shapes(_rows(trial, has_header)),
+        shapes=_shapes(_rows(trial, has_header), least=_SOME),
     )
 
 
@@ -285,15 +288,15 @@ def _rows(trial: _Trial, has_header: bool) -> list[list[str]]:
     return [fields_of(record, trial.dialect) for record in islice(good, _ROWS_OF_SHAPES)]
 
 
-def _shapes(rows: list[list[str]]) -> dict[int, re.Pattern[str]]:
+def _shapes(rows: list[list[str]], *, least: float) -> dict[int, re.Pattern[str]]:
+    """Of each column what at least that share of its values look like, if they look alike."""
     shapes = {}
     for place, values in enumerate(zip(*rows)):
         filled = [value for value in values if value]
         if 2 * len(filled) < len(values) or not filled:
             continue
-        # The shapes of a few bad records do not count.
         for shape in (_NUMBER, _DATE, _CODE):
-            if sum(map(bool, map(shape.fullmatch, filled))) >= 0.95 * len(filled):
+            if sum(map(bool, map(shape.fullmatch, filled))) >= least * len(filled):
                 shapes[place] = shape
                 break
     return shapes
@@ -303,7 +306,7 @@ def _has_header(trial: _Trial, given: CsvSettings, wanted: Sequence[str], *, ski
     if given.header is not None:
         return given.header
     first = fields_of(trial.records[0], trial.dialect)
-    shapes = _shapes(_rows(trial, True))
+    shapes = _shapes(_rows(trial, True), least=_NEARLY_ALL)
     alike = [place for place, shape in shapes.items() if place < len(first) and shape.fullmatch(first[place])]
     # A header of numbers, such as years, is one if its names are asked for.
     if not alike or set(wanted) & set(first):

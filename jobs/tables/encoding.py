@@ -37,6 +37,8 @@ _CANDIDATES = (
 )
 # Two encodings whose confidences differ by a smaller share are both possible; for N characters, 1 / N more.
 _SAME_CONFIDENCE = 0.1
+# Fewer characters than these are damage rather than a sign of an encoding other than the most frequent one.
+_FEW = 6
 # Largest share of characters that make no sense where they stand.
 _MOST_IMPLAUSIBLE = 0.02
 # The byte within an English contraction: don't, it's, I've.
@@ -168,10 +170,13 @@ def _legacy(sample: bytes, *, line: int) -> Encoding:
         if _implausible_share(text) <= _MOST_IMPLAUSIBLE:
             texts.setdefault(text, (name, candidate["confidence"]))
     ranked = sorted(((confidence, name, text) for text, (name, confidence) in texts.items()), reverse=True)
-    least = _SAME_CONFIDENCE + 1 / max(1, sum(byte >= 0x80 for byte in sample))
+    count = sum(byte >= 0x80 for byte in sample)
+    least = _SAME_CONFIDENCE + 1 / max(1, count)
     possible = [each for each in ranked if each[0] >= (1 - least) * ranked[0][0]]
     if len(possible) > 1:
         possible = [each for each in possible if _is_of_one_language(each[2])] or possible
+    if count < _FEW and any(name != "cp1252" or not _is_of_one_language(text) for _, name, text in possible):
+        possible = []
     if len(possible) != 1:
         likely = ", ".join(name for _, name, _ in possible[:4]) or "none of the usual ones"
         raise InputError(

@@ -1,0 +1,1 @@
+"""One module a verb of the command, named as the verb."""
