@@ -52,7 +52,12 @@ HARDER = (
     "=1+1",
     "NULL",
     "#N/A",
+    "review_id,text",
+    "\u00a0",
+    "😍😍",
+    "it's, well, fine",
 )
+Row = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +167,8 @@ def written(seed: int) -> Written:
 
 def _whole(rng: random.Random, kind: str, style: Style, *, language: str = "en", n_rows: int | None = None) -> Written:
     names, rows = table(rng, language=language, n_rows=n_rows)
+    if not style.encoding.startswith("utf"):
+        rows = [tuple(value and value.replace("😍", ":)").replace("\u00a0", "-") for value in row) for row in rows]
     records = [record_of(names, style)] if style.header else []
     records += [record_of(row, style) for row in rows]
     if not style.header:

@@ -156,8 +156,8 @@ class _Reading:
         self._file, self._layout, self._malformed = file, file.layout, malformed
         self._header: bytes | None = None
         self._awaits_header = file.layout.header
-        # After a malformed record, the next one must look like one.
-        self._resuming = False
+        # After a malformed record, the next one must look like one, and may be the rest of one that has too few fields.
+        self._resuming = self._doubts_next = False
         self.rows = self.blank_lines = self.records = 0
 
     def read(self, window: Window) -> pa.Table:
@@ -197,12 +197,13 @@ class _Reading:
             few = found.counts[place] < len(self._layout.names)
             if few and not self._begins_record(record):
                 self._doubt_before(window, good, place)
+            self._doubts_next |= few
             self._resume(window, good, place + 1)
         if window.broken is not None:
             if not self._begins_record(window.broken_line):
                 self._doubt_before(window, good, window.n)
             self._add(window.line_of(window.scan.next), window.broken)
-            self._resuming = True
+            self._resuming = self._doubts_next = True
 
     def _resume(self, window: Window, good: npt.NDArray[np.bool_], place: int) -> None:
         """Let the next good record show that it is one."""
@@ -213,11 +214,17 @@ class _Reading:
                 continue
             if not good[follower]:
                 return  # it is noted by itself
-            if self._layout.shapes and self._layout.is_record(fields_of(record, self._layout.dialect)):
-                self._resuming = False
+            looks_right = bool(self._layout.shapes) and self._layout.is_record(fields_of(record, self._layout.dialect))
+            # The rest of a record looks right in all but its first fields.
+            is_certain = looks_right and (0 in self._layout.shapes or not self._doubts_next)
+            self._resuming = not looks_right
+            self._doubts_next &= not looks_right
+            if is_certain:
                 return
             good[follower] = False
             self._note(window, follower, _REST)
+            if looks_right:
+                return
 
     def _doubt_before(self, window: Window, good: npt.NDArray[np.bool_], place: int) -> None:
         before = np.flatnonzero(good[:place])
@@ -233,7 +240,7 @@ class _Reading:
         dialect = self._layout.dialect
         parts = record.decode(errors="replace").split(dialect.delimiter)
         value = parts[first].strip(dialect.quote or "") if first < len(parts) else ""
-        return bool(self._layout.shapes[first].fullmatch(value))
+        return len(parts) > 1 and self._layout.shapes[first].fullmatch(value) is not None
 
     def _reason(self, record: bytes, count: int, *, stray: bool) -> str:
         n_fields = len(self._layout.names)

@@ -129,14 +129,14 @@ def detect_encoding(stream: IO[bytes]) -> Encoding:
     sample = bytearray()
     valid = invalid = lines = first = 0
     for block, faults in _utf8(_Rejoined(head, stream), sample=sample):
-        valid += int(np.count_nonzero(np.frombuffer(block, np.uint8) >= 0xC2))
+        valid += int(np.count_nonzero(np.frombuffer(block, np.uint8) >= 0x80))
         if faults and not first:
             first = lines + block[: block.index(b"\0")].count(b"\n") + 1
         invalid, lines = invalid + faults, lines + block.count(b"\n")
     if not invalid:
         return Encoding(name="utf-8", source="valid")
     # In other encodings, few bytes look like UTF-8 by chance.
-    if valid > 0.5 * (valid + invalid):
+    if valid > 0.4 * (valid + invalid):
         return Encoding(name="utf-8", source="most")
     return _legacy(bytes(sample[:_SAMPLE_BYTES]), line=first)
 

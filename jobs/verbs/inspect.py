@@ -124,14 +124,13 @@ def _likely(schema: T.StructType, facts: dict[str, Any]) -> dict[str, str | None
     texts = [name for name in strings if columns[name]["dates"] < rows / 2 and columns[name]["numbers"] < rows / 2]
     longest = max((columns[name]["mean_length"] or 0.0 for name in texts), default=0.0) or 1.0
     text = best("text", texts, lambda name: 2 * (columns[name]["mean_length"] or 0.0) / longest)
-    dates = [
-        name
-        for name, kind in kinds.items()
-        if isinstance(kind, _DATE_TYPES)
-        or (name in strings and columns[name]["dates"] >= 0.9 * columns[name]["filled"] > 0)
-    ]
+    dates = [name for name, kind in kinds.items() if isinstance(kind, _DATE_TYPES)]
     # A plain year is a date to Spark, and may be an id.
-    dates = [name for name in dates if name not in strings or columns[name]["numbers"] < columns[name]["dates"]]
+    dates += [
+        name
+        for name in strings
+        if columns[name]["dates"] >= 0.9 * columns[name]["filled"] and columns[name]["numbers"] < columns[name]["dates"]
+    ]
     date = best("date", dates, lambda name: columns[name]["filled"] / rows)
     ids = [
         name

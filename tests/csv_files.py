@@ -1,0 +1,36 @@
+"""Read CSV bytes as the jobs do, without Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.tables.compression import opened
+from jobs.tables.csv_dialect import CsvSettings
+from jobs.tables.csv_reading import CsvFile
+from jobs.tables.malformed import MalformedRecords
+
+Rows = list[tuple[str | None, ...]]
+
+
+def look_at(
+    path: Path, content: bytes, *, wanted: tuple[str, ...] = (), encoding: str | None = None, **given: Any
+) -> CsvFile:
+    path.write_bytes(content)
+    return CsvFile.look_at(
+        lambda: opened(path, name=path.name),
+        name=path.name,
+        settings=CsvSettings(**given),
+        encoding=encoding,
+        wanted=wanted,
+    )
+
+
+def read_rows(file: CsvFile, *, policy: str = "refuse") -> tuple[Rows, MalformedRecords]:
+    """The rows of a file and its malformed records, which the policy ``refuse`` does not let pass."""
+    malformed = MalformedRecords(policy=policy, max_ratio=1.0)
+    rows = [tuple(row.values()) for part in file.tables(malformed) for row in part.to_pylist()]
+    assert file.records == len(rows) + len(malformed.records), "each record is read or set aside"
+    if policy == "refuse":
+        malformed.check(file.name, rows=len(rows))
+    return rows, malformed
