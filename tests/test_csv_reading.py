@@ -57,16 +57,18 @@ def test_what_pythons_writer_writes_is_read_as_it_was(
 
 @pytest.mark.parametrize("window", [64, 1000])
 def test_where_windows_end_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int) -> None:
-    whole = [
-        read_rows(look_at(tmp_path / CSV, written(seed).content), policy="set-aside") for seed in (5, 6, 9, 15, 20)
-    ]
+    def outcome(seed: int) -> object:
+        try:
+            return read_rows(look_at(tmp_path / CSV, written(seed).content), policy="set-aside")
+        except InputError as error:
+            return str(error)
+
+    whole = [outcome(seed) for seed in range(20)]
+    assert sum(not isinstance(each, str) for each in whole) > 10
     monkeypatch.setattr(csv_records, "_WINDOW_BYTES", window)
     monkeypatch.setattr(csv_records, "_SMALL_WINDOW_BYTES", 16)
     monkeypatch.setattr(encoding, "BLOCK_BYTES", 61)
-    parts = [
-        read_rows(look_at(tmp_path / CSV, written(seed).content), policy="set-aside") for seed in (5, 6, 9, 15, 20)
-    ]
-    assert parts == whole
+    assert [outcome(seed) for seed in range(20)] == whole
 
 
 @pytest.mark.integrity
@@ -117,7 +119,7 @@ def test_each_kind_of_pollution_in_each_place_is_refused(campaign: Campaign, tmp
     whole = [record_of(names, style), *(record_of(row, style) for row in rows)]
     assert len(read_rows(look_at(tmp_path / CSV, "\r\n".join(whole).encode()))[0]) == len(rows)
     cases = 0
-    for place in range(0, len(whole), campaign.size(6, 1)):
+    for place in range(0, len(whole), campaign.size(10, 1)):
         values = [names, *rows][place]
         parts = [record_of((value,), style) for value in values]
         broken = [" ".join(parts)]
@@ -226,7 +228,7 @@ def test_single_quotes_are_quotes_if_fields_stand_in_them(tmp_path: Path) -> Non
 
 def test_quotes_may_be_plain_characters(tmp_path: Path) -> None:
     content = b'id\ttext\n1\t"Great" product\n2\t5" screen\n'
-    with pytest.raises(InputError, match="malformed"):
+    with pytest.raises(InputError, match="--csv-quote"):
         read_rows(look_at(tmp_path / CSV, content))
     rows, _ = read_rows(look_at(tmp_path / CSV, content, quote=""))
     assert rows == [("1", '"Great" product'), ("2", '5" screen')]

@@ -6,6 +6,7 @@ the fields differ, nothing is read. What breaks the rules never reaches a table:
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -110,7 +111,7 @@ class CsvFile:
         InputError
             If the two parsers differ, or the bytes cannot be unpacked.
         """
-        reading = _Reading(self, malformed)
+        reading, noted = _Reading(self, malformed), len(malformed.records)
         with self.opened() as stream:
             blocks = utf8_blocks(stream, self.encoding)
             blocks, skipped = _after(blocks, self.layout.skip, self.layout.dialect.line_end.encode())
@@ -120,7 +121,8 @@ class CsvFile:
                 if len(table):
                     yield table
                 if malformed.are_hopeless(rows=reading.rows):
-                    return
+                    break
+        malformed.records[noted:] = sorted(malformed.records[noted:], key=lambda record: record.line)
 
 
 def _head(blocks: Iterator[bytes]) -> tuple[bytes, bool]:
@@ -182,6 +184,9 @@ class _Reading:
         bad = np.flatnonzero(in_window & ~good & ~blank)
         if len(bad) or self._resuming or window.broken is not None:
             self._set_aside(window, good, bad.tolist(), begin=begin)
+        if window.n < len(lengths) and found.counts[window.n] < n_fields:
+            # It belongs to the next window, and perhaps to this one's last record.
+            self._doubt_before(window, good, window.n)
         table = self._parse(window, good)
         self.rows += len(table)
         return table
@@ -194,14 +199,11 @@ class _Reading:
         for place in bad:
             record = window.text[found.starts[place] : found.ends[place]]
             self._note(window, place, self._reason(record, int(found.counts[place]), stray=bool(found.stray[place])))
-            few = found.counts[place] < len(self._layout.names)
-            if few and not self._begins_record(record):
-                self._doubt_before(window, good, place)
-            self._doubts_next |= few
+            self._doubt_before(window, good, place)
+            self._doubts_next |= bool(found.counts[place] < len(self._layout.names))
             self._resume(window, good, place + 1)
         if window.broken is not None:
-            if not self._begins_record(window.broken_line):
-                self._doubt_before(window, good, window.n)
+            self._doubt_before(window, good, window.n, broken=window.broken_line)
             self._add(window.line_of(window.scan.next), window.broken)
             self._resuming = self._doubts_next = True
 
@@ -226,9 +228,16 @@ class _Reading:
             if looks_right:
                 return
 
-    def _doubt_before(self, window: Window, good: npt.NDArray[np.bool_], place: int) -> None:
+    def _doubt_before(
+        self, window: Window, good: npt.NDArray[np.bool_], place: int, *, broken: bytes | None = None
+    ) -> None:
+        """Set the last good record before a malformed one aside as well, if that may be the rest of it."""
+        found = window.scan
+        if broken is None and found.counts[place] >= len(self._layout.names):
+            return
+        record = window.text[found.starts[place] : found.ends[place]] if broken is None else broken
         before = np.flatnonzero(good[:place])
-        if len(before):
+        if len(before) and not self._begins_record(record):
             good[before[-1]] = False
             self._note(window, int(before[-1]), _CONTINUED)
 
@@ -267,13 +276,17 @@ class _Reading:
         types = dict.fromkeys(layout.names, pa.string())
         if not n_rows:
             return pa.table({name: pa.array([], kind) for name, kind in types.items()})
+        text = _text_of(window, good, layout.dialect)
+        if text.startswith(codecs.BOM_UTF8):
+            text = codecs.BOM_UTF8 + text  # Arrow takes one away, which here is a part of a value
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(_text_of(window, good, layout.dialect)),
+            pa.BufferReader(text),
             read_options=pyarrow.csv.ReadOptions(
                 column_names=list(layout.names), block_size=(1 << 31) - 1, use_threads=False
             ),
             parse_options=pyarrow.csv.ParseOptions(
-                delimiter=layout.dialect.delimiter[0],
+                # Without a delimiter, a character that no good record holds.
+                delimiter=layout.dialect.delimiter[0].replace("\0", "\x1f"),
                 quote_char=layout.dialect.quote or False,
                 double_quote=layout.dialect.escape is None,
                 escape_char=layout.dialect.escape or False,
@@ -292,10 +305,11 @@ class _Reading:
         expected = found.contents[fields]
         if len(table) != n_rows or len(expected) != n_rows * n_fields:
             raise self._disagreement(window, f"{n_rows:,} and {len(table):,} records")
+        null_lengths = [0, *(len(word.encode()) for word in self._file.nulls)]
         for place, column in enumerate(table.columns):
-            lengths = _lengths(column)
-            differs = np.flatnonzero(_is_filled(column) & (lengths != expected[place::n_fields]))
-            if len(differs):
+            lengths = expected[place::n_fields]
+            same = np.where(_is_filled(column), _lengths(column) == lengths, np.isin(lengths, null_lengths))
+            if not same.all():
                 raise self._disagreement(window, f"different values in the column {layout.names[place]!r}")
         return table
 

@@ -258,7 +258,7 @@ class Window:
     text : bytes
     scan : Scan
     n : int
-        How many of the records belong to this window; the next one begins with the others.
+        How many of the records belong to this window; the next window begins with the others.
     line : int
         Of the file, at which the text begins.
     line_end : str
@@ -316,12 +316,13 @@ def read_windows(blocks: Iterable[bytes], dialect: Dialect, *, line: int = 1) ->
         broken = found.broken or (_OPEN if final and found.is_open else None)
         n = len(found.starts)
         if broken is None and not final:
-            if n < 2 and len(part) < MOST_RECORD_BYTES:
+            filled = np.flatnonzero(found.ends > found.starts)
+            if len(filled) < 2 and len(part) < MOST_RECORD_BYTES:
                 size = 2 * max(size, len(part))
                 continue
             broken = _LONG if not n else None
-            # The last record is looked at again with the next one, which may be the rest of it.
-            n -= n > 1
+            # The last record shows whether the one before it is complete, and is looked at again with the next one.
+            n = int(filled[-1]) if len(filled) > 1 else n
         if broken is not None and part.find(end_of_line, found.next) < 0 and not final:
             size = 2 * max(size, len(part))
             continue

@@ -149,7 +149,7 @@ def _marked(head: bytes) -> Encoding | None:
     half = len(head) // 2
     even, odd = head[: 2 * half : 2].count(0), head[1 : 2 * half : 2].count(0)
     for name, high, low in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if high > 0.02 * half and low < 0.5 * high:
+        if high > 0.02 * half and low < 0.5 * high and "\n" in head.decode(name, "ignore").replace("\r", "\n"):
             return Encoding(name=name, source="detected")
     return None
 
