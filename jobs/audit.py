@@ -7,11 +7,10 @@ no id is there more often than in the input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import and_
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -176,13 +175,13 @@ def audit_scores(
     )
 
 
-def audit_records(raw_files: Iterable[Mapping[str, Any]], *, scored: int, is_part: bool) -> None:
+def audit_records(raw_files: Mapping[str, int], *, scored: int, is_part: bool) -> None:
     """Check that each record of the raw files was scored or set aside.
 
     Parameters
     ----------
-    raw_files : iterable of mapping
-        Of the run report: what was read of CSV and JSON files.
+    raw_files : mapping
+        Of the run report: how many records were read of CSV and JSON files, and set aside.
     scored : int
         Rows.
     is_part : bool
@@ -192,7 +191,7 @@ def audit_records(raw_files: Iterable[Mapping[str, Any]], *, scored: int, is_par
     ------
     AuditError
     """
-    read, set_aside = (sum(files[name] for files in raw_files) for name in ("records", "set_aside"))
+    read, set_aside = raw_files["records"], raw_files["set_aside"]
     if not is_part and read != scored + set_aside:
         raise AuditError(
             f"{read:,} records were read, but {scored:,} scored and {set_aside:,} set aside; run again, nothing was "

@@ -15,7 +15,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
-from jobs.tables.conversion import Converted, RawFile, convert, folder_of
+from jobs.tables.conversion import Converted, RawFile, convert, describe_converted, folder_of
 from jobs.tables.reading_options import FILE_FORMATS, ReadingSettings
 from jobs.tables.sources import GLOB_CHARACTERS, DataFiles, choose_files
 from jobs.tables.widening import read_alike, union_alike
@@ -90,7 +90,7 @@ class OpenedTable:
 
     def describe(self) -> dict[str, Any]:
         """For the run report: how CSV and JSON files were read; nothing of other inputs."""
-        return {"raw_files": [each.describe() for each in self.converted]} if self.converted else {}
+        return {"raw_files": describe_converted(self.converted)} if self.converted else {}
 
 
 def open_table(session: SparkSession, source: str, *, input_format: str | None = None) -> DataFrame:

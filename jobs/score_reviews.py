@@ -52,7 +52,17 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         return f"nothing to do: {_reason(options, report)}"
     speed = report["throughput"]["reviews_per_second"]
     rows = report["counts"]["rows"]
-    return f"published {rows:,} rows to {options.output} as {report['run_id']}, {speed:,.0f} reviews/s"
+    return (
+        f"published {rows:,} rows to {options.output} as {report['run_id']}, {speed:,.0f} reviews/s{_left_out(report)}"
+    )
+
+
+def _left_out(report: dict[str, Any]) -> str:
+    count = report["input"].get("raw_files", {}).get("set_aside", 0)
+    if not count:
+        return ""
+    records = "1 malformed record was" if count == 1 else f"{count:,} malformed records were"
+    return f"; {records} set aside, see _runs/{report['run_id']}.malformed.jsonl"
 
 
 def _reason(options: argparse.Namespace, report: dict[str, Any]) -> str:

@@ -159,9 +159,9 @@ def run_once(
         rows = f"{source.digest.count:,}"
         _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
         report |= run.stage(source, staging, groups=groups)
-        if not options.only_new:
+        if not options.only_new and "raw_files" in report["input"]:
             audit_records(
-                report["input"].get("raw_files", ()),
+                report["input"]["raw_files"],
                 scored=report["counts"]["rows"],
                 is_part=bool(options.where) or where is not None or source.has_other_rows,
             )

@@ -28,7 +28,7 @@ from jobs.tables.malformed import MalformedRecords
 from jobs.tables.reading_options import ReadingSettings
 from sentiment_core.errors import InputError, SentimentError
 
-__all__ = ["Converted", "RawFile", "convert"]
+__all__ = ["Converted", "RawFile", "convert", "describe_converted", "folder_of"]
 
 _LOGGER = logging.getLogger(__name__)
 _numbers = itertools.count()
@@ -78,21 +78,23 @@ class Converted:
     malformed: MalformedRecords
     files: tuple[dict[str, Any], ...]
 
-    def describe(self) -> dict[str, Any]:
-        """For the run report: how the files were read, those that are alike together."""
-        alike: dict[tuple[tuple[str, Any], ...], int] = Counter(
-            tuple((name, value) for name, value in file.items() if name not in _OF_ONE_FILE) for file in self.files
-        )
-        return {
-            "files": len(self.files),
-            "read_as": [dict(pairs) | {"files": count} for pairs, count in alike.items()],
-            "records": sum(file["records"] for file in self.files),
-            "set_aside": len(self.malformed.records),
-            "blank_lines": sum(file.get("blank_lines", 0) for file in self.files),
-        }
-
 
 _OF_ONE_FILE = ("name", "records", "rows", "blank_lines", "columns", "malformed")
+
+
+def describe_converted(inputs: Sequence[Converted]) -> dict[str, Any]:
+    """For the run report: how files were read, those that are alike together, and what they hold."""
+    files = [file for each in inputs for file in each.files]
+    alike: dict[tuple[tuple[str, Any], ...], int] = Counter(
+        tuple((name, value) for name, value in file.items() if name not in _OF_ONE_FILE) for file in files
+    )
+    return {
+        "files": len(files),
+        "read_as": [dict(pairs) | {"files": count} for pairs, count in alike.items()],
+        "records": sum(file["records"] for file in files),
+        "set_aside": sum(len(each.malformed.records) for each in inputs),
+        "blank_lines": sum(file.get("blank_lines", 0) for file in files),
+    }
 
 
 def convert(
