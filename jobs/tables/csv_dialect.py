@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 
 import numpy as np
@@ -114,7 +114,9 @@ class _Trial:
         return bool(self.counts) and self.share == 1
 
 
-def find_layout(head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequence[str] = ()) -> Layout:
+def find_layout(
+    head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequence[str] = (), nul: bool = False
+) -> Layout:
     """Find out how a file is to be read.
 
     Parameters
@@ -126,6 +128,8 @@ def find_layout(head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequenc
     given : CsvSettings
     wanted : sequence of str
         Names of columns that will be read, as far as they are known.
+    nul : bool
+        Whether NUL within quotes is a part of the text.
 
     Raises
     ------
@@ -145,7 +149,8 @@ def find_layout(head: bytes, *, whole: bool, given: CsvSettings, wanted: Sequenc
         raise InputError("the file is empty (0 bytes)")
     if not head.strip():
         raise InputError("has no line with text" + (f" after the {skip:,} that are passed over" if skip else ""))
-    trials = [_try(head, dialect, whole=whole) for dialect in _dialects(head, given, delimiter, line_end)]
+    dialects = (replace(dialect, nul=nul) for dialect in _dialects(head, given, delimiter, line_end))
+    trials = [_try(head, dialect, whole=whole) for dialect in dialects]
     trial = _choose(trials, wanted, is_given=delimiter is not None, is_quote_given=given.quote is not None)
     has_header = _has_header(trial, given, wanted, skip=skip)
     first = fields_of(trial.records[0], trial.dialect)

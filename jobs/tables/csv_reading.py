@@ -86,7 +86,9 @@ class CsvFile:
                 found = Encoding(name=encoding, source="given")
             with opened() as stream:
                 head, whole = _head(utf8_blocks(stream, found))
-            layout = find_layout(head, whole=whole, given=settings, wanted=wanted)
+            # Of other encodings, NUL stands for bytes that are not valid.
+            nul = found.source == "valid"
+            layout = find_layout(head, whole=whole, given=settings, wanted=wanted, nul=nul)
         except InputError as error:
             raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
         for repeated, called in layout.repeated.items():
@@ -100,7 +102,8 @@ class CsvFile:
 
     def describe(self) -> dict[str, Any]:
         """How the file is read, for reports."""
-        dialect = asdict(self.layout.dialect) | {"header": self.layout.header, "skip": self.layout.skip}
+        dialect = {name: value for name, value in asdict(self.layout.dialect).items() if name != "nul"}
+        dialect |= {"header": self.layout.header, "skip": self.layout.skip}
         return {"format": "csv", "encoding": self.encoding.name, "encoding_source": self.encoding.source} | dialect
 
     def tables(self, malformed: MalformedRecords) -> Iterator[pa.Table]:

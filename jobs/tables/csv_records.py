@@ -46,12 +46,15 @@ class Dialect:
         line end plain; before anything else it is plain itself.
     line_end : str
         ``\n``, before which there may be ``\r``, or ``\r``.
+    nul : bool
+        Whether NUL within quotes is a part of the text; else no record may hold any.
     """
 
     delimiter: str = ","
     quote: str | None = '"'
     escape: str | None = None
     line_end: str = "\n"
+    nul: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class Scan:
     delimiters : array of int, shape (F - N,)
         Where fields of these records are separated.
     stray : array of bool, shape (N,)
-        Records with NUL, with a line end of another kind outside quotes, or with a delimiter that lacks its space.
+        Records with NUL where it may not be, with a line end of another kind outside quotes, or with a delimiter that lacks its space.
     broken : str or None
         How a quote breaks the rules in the record at `next`.
     is_open : bool
@@ -234,7 +237,8 @@ def _stray(
 ) -> _Mask:
     found = [np.empty(0, np.int64)]
     if b"\0" in text:
-        found.append(np.flatnonzero(data == 0))
+        nuls = np.flatnonzero(data == 0)
+        found.append(_outside(nuls, quotes) if dialect.nul else nuls)
     if dialect.line_end == "\r" and b"\n" in text:
         found.append(_outside(np.flatnonzero(data == _LF), quotes))
     elif dialect.line_end == "\n" and b"\r" in text:

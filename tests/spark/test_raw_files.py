@@ -97,6 +97,13 @@ def test_several_inputs_patterns_and_odd_names(spark: SparkSession, tmp_path: Pa
         open_input(spark, [str(folder / "1.csv"), f"{tmp_path}/a*/1.csv"])
 
 
+def test_a_name_that_exists_is_no_pattern(spark: SparkSession, tmp_path: Path) -> None:
+    for number, name in enumerate(("a1", "a[12]", "a2")):
+        pq.write_table(pa.table({"id": [number]}), tmp_path / f"{name}.parquet")
+    assert open_input(spark, [f"{tmp_path}/a[12].parquet"]).frame.collect() == [(1,)]
+    assert open_input(spark, [f"{tmp_path}/a?.parquet"]).frame.count() == 2
+
+
 def test_files_in_partition_folders_keep_their_partition(spark: SparkSession, tmp_path: Path) -> None:
     for shop in ("007", "b"):
         (tmp_path / f"shop={shop}").mkdir()
