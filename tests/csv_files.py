@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.tables.compression import opened
 from jobs.tables.csv_dialect import CsvSettings
-from jobs.tables.csv_reading import CsvFile
+from jobs.tables.csv_reading import CsvFile, NotUtf8Error
 from jobs.tables.malformed import MalformedRecords
+from sentiment_core.errors import InputError
 
 Rows = list[tuple[str | None, ...]]
 
@@ -17,13 +19,22 @@ def look_at(
     path: Path, content: bytes, *, wanted: tuple[str, ...] = (), encoding: str | None = None, **given: Any
 ) -> CsvFile:
     path.write_bytes(content)
-    return CsvFile.look_at(
+    look = partial(
+        CsvFile.look_at,
         lambda: opened(path, name=path.name),
         name=path.name,
         settings=CsvSettings(**given),
         encoding=encoding,
         wanted=wanted,
     )
+    try:
+        file = look()
+        list(file.tables(MalformedRecords(policy="set-aside", max_ratio=1.0)))
+    except NotUtf8Error:
+        return look(is_utf8=False)
+    except InputError:
+        return look()
+    return file
 
 
 def read_rows(file: CsvFile, *, policy: str = "refuse") -> tuple[Rows, MalformedRecords]:

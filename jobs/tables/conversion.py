@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.tables.compression import opened
-from jobs.tables.csv_reading import CsvFile
+from jobs.tables.csv_reading import CsvFile, NotUtf8Error
 from jobs.tables.json_reading import JsonFile
 from jobs.tables.malformed import MalformedRecords
 from jobs.tables.reading_options import ReadingSettings
@@ -186,33 +186,46 @@ def _convert_csv(
     columns: tuple[str, ...] | None,
 ) -> dict[str, Any]:
     noted = len(malformed.records)
-    csv = CsvFile.look_at(
-        lambda: opened(path, name=file.name),
-        name=file.name,
-        settings=settings.csv,
-        encoding=settings.encoding,
-        wanted=wanted,
-    )
-    names = csv.layout.names
-    # All files of an input have their columns in the order of the first.
-    order = list(columns if columns is not None and sorted(columns) == sorted(names) else names)
-    schema = pa.schema([(name, pa.string()) for name in order])
-    rows = 0
-    with pq.ParquetWriter(
-        target, schema, compression="snappy", use_dictionary=False, write_statistics=False, write_page_checksum=True
-    ) as writer:
-        for table in csv.tables(malformed):
-            writer.write_table(table.select(order))
-            rows += len(table)
+    for is_utf8 in (True, False):
+        csv = CsvFile.look_at(
+            lambda: opened(path, name=file.name),
+            name=file.name,
+            settings=settings.csv,
+            encoding=settings.encoding,
+            wanted=wanted,
+            is_utf8=is_utf8,
+        )
+        # All files of an input have their columns in the order of the first.
+        names = csv.layout.names
+        order = columns if columns is not None and sorted(columns) == sorted(names) else names
+        try:
+            rows = _write_parquet(csv, target, order=order, malformed=malformed)
+        except NotUtf8Error:
+            del malformed.records[noted:]
+            continue
+        break
     return {
         "name": file.name,
         **csv.describe(),
-        "columns": tuple(order),
+        "columns": order,
         "rows": rows,
         "malformed": len(malformed.records) - noted,
         "blank_lines": csv.blank_lines,
         "records": csv.records,
     }
+
+
+def _write_parquet(csv: CsvFile, target: Path, *, order: Sequence[str], malformed: MalformedRecords) -> int:
+    """Write a file's rows, uncompressed since they are read again at once; returns how many there are."""
+    rows = 0
+    schema = pa.schema([(name, pa.string()) for name in order])
+    with pq.ParquetWriter(
+        target, schema, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
+    ) as writer:
+        for table in csv.tables(malformed):
+            writer.write_table(table.select(list(order)))
+            rows += len(table)
+    return rows
 
 
 def _convert_json(

@@ -21,11 +21,11 @@ import pyarrow.csv
 
 from jobs.tables.csv_dialect import CsvSettings, Layout, fields_of, find_layout
 from jobs.tables.csv_records import Dialect, Window, read_windows
-from jobs.tables.encoding import Encoding, detect_encoding, utf8_blocks
+from jobs.tables.encoding import Encoding, assume_encoding, detect_encoding, utf8_blocks
 from jobs.tables.malformed import MalformedRecords
 from sentiment_core.errors import InputError
 
-__all__ = ["CsvFile", "Opener"]
+__all__ = ["CsvFile", "NotUtf8Error", "Opener"]
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 
@@ -33,6 +33,10 @@ Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 _HEAD_BYTES = 256 << 10
 _CONTINUED = "the next line, which is malformed, may belong to it"
 _REST = "it follows a malformed record and may be the rest of it"
+
+
+class NotUtf8Error(Exception):
+    """A file that was taken for UTF-8 is not."""
 
 
 @dataclass(kw_only=True)
@@ -70,8 +74,20 @@ class CsvFile:
         settings: CsvSettings,
         encoding: str | None = None,
         wanted: tuple[str, ...] = (),
+        is_utf8: bool = True,
     ) -> CsvFile:
-        """Find out how a file is to be read, which takes one pass over its bytes if no encoding is given.
+        """Find out how a file is to be read.
+
+        Parameters
+        ----------
+        opened : callable
+        name : str
+        settings : CsvSettings
+        encoding : str, optional
+        wanted : tuple of str
+        is_utf8 : bool
+            Whether a file whose head is UTF-8 is taken for UTF-8; reading it raises `NotUtf8Error` if it is not. Else
+            all of it is read to find out.
 
         Raises
         ------
@@ -80,8 +96,13 @@ class CsvFile:
         """
         try:
             if encoding is None:
-                with opened() as stream:
-                    found = detect_encoding(stream)
+                found = None
+                if is_utf8:
+                    with opened() as stream:
+                        found = assume_encoding(stream)
+                if found is None:
+                    with opened() as stream:
+                        found = detect_encoding(stream)
             else:
                 found = Encoding(name=encoding, source="given")
             with opened() as stream:
@@ -113,6 +134,8 @@ class CsvFile:
         ------
         InputError
             If the two parsers differ, or the bytes cannot be unpacked.
+        NotUtf8Error
+            If the file was taken for UTF-8.
         """
         reading, noted = _Reading(self, malformed), len(malformed.records)
         with self.opened() as stream:
@@ -282,8 +305,8 @@ class _Reading:
         text = _text_of(window, good, layout.dialect)
         if text.startswith(codecs.BOM_UTF8):
             text = codecs.BOM_UTF8 + text  # Arrow takes one away, which here is a part of a value
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(text),
+        table = _read_csv(
+            text,
             read_options=pyarrow.csv.ReadOptions(
                 column_names=list(layout.names), block_size=(1 << 31) - 1, use_threads=False
             ),
@@ -298,7 +321,7 @@ class _Reading:
             ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=types,
-                check_utf8=False,
+                check_utf8=self._file.encoding.source == "valid",
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
                 null_values=["", *self._file.nulls],
@@ -346,6 +369,15 @@ def _without_spaces(window: Window, good: npt.NDArray[np.bool_], begins: Any, en
     kept = np.cumsum(change[:-1]) > 0
     kept[window.scan.delimiters + 1] = False
     return bytes(data[kept])
+
+
+def _read_csv(text: bytes, **options: Any) -> pa.Table:
+    try:
+        return pyarrow.csv.read_csv(pa.BufferReader(text), **options)
+    except pa.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            raise NotUtf8Error from error
+        raise
 
 
 def _lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:

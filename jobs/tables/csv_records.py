@@ -74,7 +74,7 @@ class Scan:
     delimiters : array of int, shape (F - N,)
         Where fields of these records are separated.
     stray : array of bool, shape (N,)
-        Records with NUL where it may not be, with a line end of another kind outside quotes, or with a delimiter that lacks its space.
+        Records with NUL or a line end where it may not be, or with a delimiter that lacks its space.
     broken : str or None
         How a quote breaks the rules in the record at `next`.
     is_open : bool

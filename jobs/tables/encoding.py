@@ -18,7 +18,7 @@ import numpy as np
 
 from sentiment_core.errors import InputError, UsageError
 
-__all__ = ["BLOCK_BYTES", "Encoding", "detect_encoding", "encoding_option", "utf8_blocks"]
+__all__ = ["BLOCK_BYTES", "Encoding", "assume_encoding", "detect_encoding", "encoding_option", "utf8_blocks"]
 
 BLOCK_BYTES = 8 << 20
 # Of lines that are not ASCII, how much the detector looks at.
@@ -63,6 +63,7 @@ _LETTERS = (
     *("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıöşüâîû\u0307"),
 )
 _HEAD_BYTES = 64 << 10
+_ASSUMED_BYTES = 1 << 20
 _ALPHABETS = ("LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC")
 
 
@@ -112,6 +113,18 @@ def utf8_blocks(stream: IO[bytes], encoding: Encoding) -> Iterator[bytes]:
     for block, _ in blocks:
         yield block.removeprefix(codecs.BOM_UTF8) if first else block
         first = False
+
+
+def assume_encoding(stream: IO[bytes]) -> Encoding | None:
+    """UTF-8 if the head of a file is, without a look at the rest; None if all of the file must be read to tell."""
+    head = stream.read(_ASSUMED_BYTES)
+    if len(head) == _ASSUMED_BYTES:
+        head = head[: head.rfind(b"\n") + 1]
+    try:
+        head.decode()
+    except UnicodeDecodeError:
+        return None
+    return (_marked(head[:_HEAD_BYTES]) or Encoding(name="utf-8", source="valid")) if head else None
 
 
 def detect_encoding(stream: IO[bytes]) -> Encoding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -45,10 +46,30 @@ def read_alike(
     except (PySparkException, Py4JJavaError) as error:
         if not any(sign in str(error) for sign in _CONFLICTS) or len(files) < 2:
             raise
-    kinds: dict[str, list[str]] = {}
+    kinds: dict[tuple[str, frozenset[str]], list[str]] = {}
     for file in files:
-        kinds.setdefault(read().parquet(file).schema.json(), []).append(file)
-    return union_alike([(same[0], read().parquet(*same)) for same in kinds.values()], source=source, all_columns=True)
+        kinds.setdefault((read().parquet(file).schema.json(), _without_type(session, file)), []).append(file)
+    tables = []
+    for (_, without_type), same in kinds.items():
+        frame = read().parquet(*same)
+        tables.append((same[0], frame.withColumns({name: F.lit(None) for name in without_type})))
+    return union_alike(tables, source=source, all_columns=True)
+
+
+def _without_type(session: SparkSession, file: str) -> frozenset[str]:
+    """Columns that hold only NULL and have no type, as other tools write them; Spark takes them for whole numbers."""
+    jvm: Any = session._jvm
+    conf = session._jsparkSession.sessionState().newHadoopConf()
+    path = jvm.org.apache.hadoop.fs.Path(file)
+    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(
+        jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(path, conf)
+    )
+    try:
+        fields = reader.getFileMetaData().getSchema().getFields()
+        kinds = {field.getName(): field.getLogicalTypeAnnotation() for field in fields}
+    finally:
+        reader.close()
+    return frozenset(name for name, kind in kinds.items() if kind is not None and kind.toString() == "UNKNOWN")
 
 
 def union_alike(
