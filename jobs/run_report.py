@@ -25,6 +25,7 @@ from jobs.run_log import in_stage
 from jobs.schema import CONTRACT_VERSION
 from jobs.scoring_models import ScoringModels
 from sentiment_core.artifact import Model
+from sentiment_core.score_status import COUNTED, OK, STATUSES
 
 __all__ = ["Timings", "cost_inputs", "describe_run", "name_run", "results"]
 
@@ -148,17 +149,15 @@ def _cut_offs(model: Model) -> dict[str, float]:
 
 def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> dict[str, Any]:
     """The part of the report that the scoring gave."""
-    rows, counted = audit.digest.count, max(1, audit.ok + audit.truncated)
+    rows, by_status = audit.digest.count, {status: getattr(audit, status) for status in STATUSES}
+    counted = sum(by_status[status] for status in COUNTED)
     return {
         "counts": {"rows": rows} | audit.as_dict(),
         **({"failed_by_model": audit.failed_by_model} if audit.failed_by_model else {}),
         "score_histogram": list(audit.score_histogram),
         "rates": {
-            "positive": audit.positive / counted,
-            "truncated": audit.truncated / max(1, rows),
-            "unfamiliar": audit.unfamiliar / max(1, rows),
-            "empty": audit.empty / max(1, rows),
-            "failed": audit.failed / max(1, rows),
+            "positive": audit.positive / max(1, counted),
+            **{status: n / max(1, rows) for status, n in by_status.items() if status != OK},
             "unknown_words": audit.unknown_ok / max(1, audit.tokens_ok),
         },
         "throughput": {

@@ -20,7 +20,7 @@ __all__ = ["COUNTS", "HISTOGRAM_BINS", "MODEL_COUNTS", "PRODUCT_COUNTS", "model_
 # Those of `sentiment_core.evaluation.calibration_table`, which holds the model's validation histogram.
 HISTOGRAM_BINS = 15
 
-COUNTS = ("reviews", "scored", "empty", "failed", "unfamiliar", "truncated", "negative", "neutral", "positive")
+COUNTS = ("reviews", "scored", EMPTY, FAILED, UNFAMILIAR, TRUNCATED, "negative", "neutral", "positive")
 # The columns of the marts from which the others follow.
 PRODUCT_COUNTS = ("product", "day", *COUNTS, "probability_sum", "variance_sum", "probability_sketch")
 MODEL_COUNTS = (
