@@ -116,7 +116,9 @@ class Grammar:
     def _drawn(self, name: str, domain: str, random: Random, choices: Choices, path: str) -> Entry:
         """An entry that no other slot of the text has."""
         taken = [entry for (other, number), entry in choices.items() if other == name and number[: len(path)] == path]
-        possible = [entry for entry in self._entries(name, domain) if entry not in taken]
+        possible = self._entries(name, domain)
+        if taken:
+            possible = tuple(entry for entry in possible if entry not in taken)
         if not possible:
             raise KeyError(f"{domain}: the list {name!r} has too few entries")
         return random.choice(possible)
