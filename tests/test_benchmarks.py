@@ -244,7 +244,7 @@ def test_in_the_same_groups_more_executors_take_less_time_and_more_rows_more(row
     assert alone.price == pytest.approx(executors * alone.seconds / 3600)
 
 
-@pytest.mark.parametrize("name", [*BARE, *SPARK])
+@pytest.mark.parametrize("name", [*BARE, *(pytest.param(name, marks=pytest.mark.slow) for name in SPARK)])
 def test_a_case_runs_and_agrees_with_the_oracle(name: str, measurements: Runs, model: Model, reviews: Path) -> None:
     if CASES[name].missing:
         pytest.skip(f"needs {', '.join(CASES[name].missing)}")
@@ -282,6 +282,7 @@ def test_a_case_that_fails_says_so_and_leaves_nothing(measurements: Runs, tmp_pa
     assert set(measurements.directory.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_the_forms_of_the_job_are_measured(measurements: Runs, tmp_path: Path) -> None:
     prepare_reviews(tmp_path, data=None, n_reviews=REVIEWS)
     command = [sys.executable, "-m", "benchmarks.spark_forms", "--quick", "--reviews", str(REVIEWS), "--cores", "1"]

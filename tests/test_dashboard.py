@@ -124,6 +124,7 @@ def test_a_page_is_one_file_that_allows_itself_and_nothing_else(sentiment: Any, 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script)
 
 
+@pytest.mark.slow
 def test_a_year_of_1000_products_with_drivers_stays_below_3_mb(sentiment: Any, tmp_path: Path) -> None:
     products, terms = ([f"{kind}-{n:04d}" for n in range(size)] for kind, size in (("product", 1000), ("term", 60)))
     marts = write_marts(tmp_path / "marts", products=products, n_days=365, n_runs=365, terms=terms)

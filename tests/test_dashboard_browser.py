@@ -302,6 +302,7 @@ def test_hardly_any_rows_are_a_page_too(browser: Browser, sentiment: Any, tmp_pa
         watched.assert_quiet()
 
 
+@pytest.mark.slow
 def test_10000_products_stay_usable(browser: Browser, sentiment: Any, tmp_path: Path) -> None:
     names = [f"product {number:05d}" for number in range(10_000)]
     marts = write_marts(tmp_path / "marts", products=names, n_days=3, n_runs=2)

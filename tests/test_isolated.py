@@ -110,6 +110,7 @@ def test_texts_on_which_the_child_dies_are_marked_and_the_others_scored(
     assert_only_bad_ones_failed(scorer.score_texts(texts, mark_failed=True), healthy, reason=reason, bad=(0,))
 
 
+@pytest.mark.slow
 def test_more_texts_on_which_the_child_dies_than_may_fail_are_not_looked_for(
     injected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

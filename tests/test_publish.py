@@ -82,8 +82,15 @@ def explore(run: Run, later: Run, *, exchanges: bool, tables: tuple[Table, ...],
     return cases
 
 
-@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
-@pytest.mark.parametrize("again", [False, True], ids=["another run", "the same run"])
+@pytest.mark.parametrize(
+    ("exchanges", "again"),
+    [
+        pytest.param(True, False, id="exchange-another run"),
+        pytest.param(False, True, id="two renames-the same run"),
+        pytest.param(True, True, id="exchange-the same run", marks=pytest.mark.slow),
+        pytest.param(False, False, id="two renames-another run", marks=pytest.mark.slow),
+    ],
+)
 def test_no_death_nor_a_second_one_shows_to_a_reader_or_needs_a_hand(exchanges: bool, again: bool) -> None:
     later, table = ("first", NEW) if again else ("later", LATER)
 
