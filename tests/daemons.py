@@ -15,6 +15,8 @@ import pytest
 from support.waiting import MOST_SECONDS
 
 SPARK_HOME = Path(pyspark.__file__).parent
+# For a Java of a minute: its second compiler and its threads for garbage would take longer than they save.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 def executors_logs(work: Path) -> str:
@@ -41,7 +43,11 @@ def daemon(
         stderr=subprocess.PIPE,
         text=True,
         cwd="/",
-        env={**(os.environ if environment is None else environment), "SPARK_HOME": str(spark_home)},
+        env={
+            **(os.environ if environment is None else environment),
+            "SPARK_HOME": str(spark_home),
+            "SPARK_DAEMON_JAVA_OPTS": QUICK_JAVA,
+        },
     )
     assert process.stderr is not None
     log = process.stderr

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from daemons import QUICK_JAVA
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -49,7 +50,7 @@ def submit(table: Path, model_path: Path, tmp_path: Path) -> Any:
     def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [
-                ROOT / "spark-submit.sh", "--master", "local[1]",
+                ROOT / "spark-submit.sh", "--master", "local[1]", "--driver-java-options", QUICK_JAVA,
                 "--conf", "spark.eventLog.enabled=true", "--conf", "spark.eventLog.compress=false",
                 "--conf", f"spark.eventLog.dir={(tmp_path / 'events').as_uri()}", "--conf", "spark.log.level=INFO",
                 "--conf", f"spark.hadoop.fs.s3a.secret.key={SECRET}", "--conf", f"spark.my.password={SECRET}",

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from daemons import QUICK_JAVA
 from models import tiny_model
 from reference import reference_probability
 
@@ -391,7 +392,8 @@ def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_pat
     pq.write_table(generate_reviews(20), tmp_path / "in.parquet")
     done = subprocess.run(
         [
-            ROOT / "spark-submit.sh", "--master", "local[1]", "score", "--input", tmp_path / "in.parquet",
+            ROOT / "spark-submit.sh", "--master", "local[1]", "--driver-java-options", QUICK_JAVA,
+            "score", "--input", tmp_path / "in.parquet",
             "--output", tmp_path / "scores", "--run-date", "2026-11-23",
         ],
         capture_output=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from daemons import daemon, executors_logs
+from daemons import QUICK_JAVA, daemon, executors_logs
 
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model
@@ -64,6 +64,7 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
         return subprocess.run(
             [
                 ROOT / "spark-submit.sh", "--master", master, "--executor-memory", "1g",
+                "--driver-java-options", QUICK_JAVA, "--conf", f"spark.executor.extraJavaOptions={QUICK_JAVA}",
                 "--conf", "spark.task.maxFailures=1", "score",
                 "--input", tmp_path / "in.parquet", "--output", tmp_path / "scores", "--model", model_path,
                 "--run-date", "2026-11-23", *options,

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from daemons import SPARK_HOME, daemon, executors_logs
+from daemons import QUICK_JAVA, SPARK_HOME, daemon, executors_logs
 from reference import reference_probability
 
 from cluster.verify_environment import problems_in_list
@@ -112,6 +112,7 @@ def test_executors_without_the_project_score_with_the_shipped_environment(
     done = subprocess.run(
         [
             ROOT / "spark-submit.sh", "--master", master, "--executor-memory", "1g",
+            "--driver-java-options", QUICK_JAVA, "--conf", f"spark.executor.extraJavaOptions={QUICK_JAVA}",
             "--conf", "spark.task.maxFailures=1", "score", "--input", shared / "in.parquet",
             "--output", shared / "scores", "--model", model_path, "--precision", "float32",
             "--run-date", "2026-11-23",
