@@ -68,6 +68,14 @@ def test_the_limits_decide(warn: float, fail: float, level: str) -> None:
     assert found(week_of([100] * 15, [70] * 12 + [220] * 3), warn=warn, fail=fail).level == level
 
 
+@pytest.mark.parametrize("limit", ["warn", "fail"])
+def test_an_index_at_a_limit_has_reached_it(limit: str) -> None:
+    rows = week_of([100] * 15, [70] * 12 + [220] * 3)
+    index = found(rows).index
+    assert index is not None
+    assert found(rows, **{"warn": 1e-9, "fail": 1e9} | {limit: index}).level == limit
+
+
 def test_too_few_reviews_and_no_reference_are_not_judged() -> None:
     assert found(week_of([100] * 15, [1] * 14 + [400])).level == "not judged"
     assert found(week_of([100] * 15, [1] * 14 + [400]), min_rows=400).level == "fail"

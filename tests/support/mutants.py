@@ -2,8 +2,8 @@
 
     make mutants [ARGS="--all --only text"]
 
-Faults are put into a copy of the tree. The tests that a fault names run first; if all of them pass, so do all others
-of the tier. Without ``--all`` the tier is that of ``make test``. Ends with 1 if a fault was not noticed.
+Faults are put into a copy of the tree. The tests that a fault names run first; if they pass, all tests of the tier run.
+Without ``--all`` the tier is that of ``make test``. Ends with 1 if a fault was not noticed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,15 +81,17 @@ def read_mutants(file: Path = _FILE) -> list[Mutant]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description="Check that the tests notice deliberate faults.")
     parser.add_argument("--all", action="store_true", help="the tests of `make test-all`, not of `make test`")
+    parser.add_argument("--named", action="store_true", help="no other tests than those that a fault names")
     parser.add_argument("--only", default="", help="those with this text in their name or file")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and with this process, what it started
     chosen = [mutant for mutant in read_mutants() if options.only in f"{mutant.file}: {mutant.name}"]
     tier = [] if options.all else ["-m", "not slow"]
     unnoticed = []
     with _copied_tree() as tree:
         for number, mutant in enumerate(chosen, 1):
             began = time.monotonic()
-            noticed = _notices(mutant, tree, tier)
+            noticed = _notices(mutant, tree, tier, named=options.named)
             said = f"noticed by {noticed}" if noticed else "NOT NOTICED"
             took = f"{time.monotonic() - began:.0f} s"
             print(f"{number} of {len(chosen)}: {mutant.file}: {mutant.name}: {said} ({took})", flush=True)
@@ -112,13 +115,14 @@ def _copied_tree() -> Iterator[Path]:
         yield tree
 
 
-def _notices(mutant: Mutant, tree: Path, tier: Sequence[str]) -> str | None:
+def _notices(mutant: Mutant, tree: Path, tier: Sequence[str], *, named: bool) -> str | None:
     """The first test that fails with the fault in place, None if all pass."""
     file = tree / mutant.file
     sound = file.read_text()
     file.write_text(mutant.applied(sound))
     try:
-        return _failing(tree, [*tier, *mutant.tests]) or _failing(tree, [*tier, "-n", "auto", "--dist", "loadfile"])
+        found = _failing(tree, [*tier, *mutant.tests])
+        return found if found or named else _failing(tree, [*tier, "-n", "auto", "--dist", "loadfile"])
     finally:
         file.write_text(sound)
 
