@@ -31,6 +31,7 @@ __all__ = ["main"]
 VERBS = {
     "pretrain": ("jobs.pretrain_language_model", "train a word language model on review tables"),
     "train": ("jobs.train_model", "fine-tune a model on labelled reviews"),
+    "teach": ("jobs.teach_classifier", "fine-tune a sentence encoder to label reviews"),
     "label": ("jobs.label_reviews", "label reviews with an ensemble of models, to train one model on"),
     "evaluate": ("jobs.evaluate_model", "measure a model on labelled reviews"),
     "inspect": ("jobs.verbs.inspect", "show what a run would find in an input, and the command that scores it"),

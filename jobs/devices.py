@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pyspark import TaskContext
 
@@ -11,10 +10,7 @@ from sentiment_core.engines.selection import choose_engine
 from sentiment_core.errors import EnvironmentFault, SentimentError
 from sentiment_core.mxnet_setup import prepare_mxnet
 
-if TYPE_CHECKING:
-    import mxnet as mx
-
-__all__ = ["check_engine", "gpu_count", "task_device", "training_device"]
+__all__ = ["check_engine", "gpu_count", "task_device"]
 
 _ANY_GPU = "gpu:0"
 
@@ -31,27 +27,6 @@ def gpu_count(engine: str) -> int:
         return int(mxnet.context.num_gpus())
     except (ImportError, OSError, RuntimeError):  # MXNetError is a RuntimeError
         return 0
-
-
-def training_device(name: str) -> mx.Context:
-    """The MXNet context of ``cpu`` or ``gpu:N``.
-
-    Raises
-    ------
-    EnvironmentFault
-        If the GPU is not there.
-    """
-    import mxnet
-
-    if name == "cpu":
-        return mxnet.cpu()
-    ordinal = int(name[4:]) if name.startswith("gpu:") and name[4:].isdigit() else -1
-    found = gpu_count("mxnet")
-    if not 0 <= ordinal < found:
-        raise EnvironmentFault(
-            f"--device {name}: MXNet finds {found} GPUs; use cpu, or install a CUDA build of MXNet and name gpu:N"
-        )
-    return mxnet.gpu(ordinal)
 
 
 def task_device(requested: str, *, engine: str, precision: str) -> tuple[str, tuple[str, ...]]:

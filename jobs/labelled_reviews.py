@@ -53,6 +53,8 @@ _TRUTHS = ("false", "true")
 _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
+# Of a soft label, its least distance from 0.5 with which a prediction can be right or wrong.
+_LEAST_CLEAR = 1 / 6
 
 TEACHER_COLUMN = "teacher_probability"
 
@@ -78,8 +80,9 @@ class LabelledReviews:
     n_unlabelled: int
 
     def parts(self) -> tuple[Labelled, Labelled]:
-        """What is trained on, and what is held out."""
-        return self.reviews.where(~self.held_out), self.reviews.where(self.held_out)
+        """What is trained on, and what is held out and has a clear label."""
+        clear = np.abs(self.reviews.positive.astype(np.float64) - 0.5) >= _LEAST_CLEAR
+        return self.reviews.where(~self.held_out), self.reviews.where(self.held_out & clear)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool = True) -> None:
@@ -90,6 +93,12 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--label-column", default="label", metavar="NAME")
     parser.add_argument("--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive")
+    parser.add_argument(
+        "--soft-labels",
+        action="store_true",
+        help="the labels are probabilities from 0 to 1: they are learnt as they are, and held-out reviews between 1/3 and "
+        "2/3 are not measured",
+    )
     parser.add_argument(
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
     )
@@ -158,7 +167,7 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
     return LabelledReviews(
         reviews=Labelled(
             texts=valid_utf8(table[options.text_column]),
-            positive=grades > options.positive_above,
+            positive=_soft(grades, options) if options.soft_labels else grades > options.positive_above,
             grades=grades,
             groups={name: table[name].combine_chunks() for name in group_columns},
         ),
@@ -166,6 +175,16 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
         split=Split(column=product_column or options.text_column, fraction=options.validation_fraction),
         n_unlabelled=n_unlabelled,
     )
+
+
+def _soft(labels: npt.NDArray[np.float64], options: argparse.Namespace) -> npt.NDArray[np.float64]:
+    wrong = (labels < 0) | (labels > 1)
+    if wrong.any():
+        raise InputError(
+            f"{options.input}: {options.label_column} is {labels[wrong][0]:g} in {wrong.sum():,} rows; with --soft-labels "
+            "it must be from 0 to 1"
+        )
+    return labels
 
 
 def read_elsewhere(source: str | Path) -> Labelled:

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.devices import training_device
 from jobs.labelled_reviews import holdout_columns, read_texts
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
 from sentiment_core.artifact import check_target, save_model
-from sentiment_core.gluonnlp_import import import_gluonnlp
+from sentiment_core.errors import InputError, UsageError
 from sentiment_core.holdout import Split
-from sentiment_core.language_model import PretrainSettings, pretrain
+from sentiment_core.language_model import pretrain
+from sentiment_core.recipes import PretrainSettings
+from sentiment_core.text import Vocabulary
+from sentiment_core.training_device import require_training_device
 
 __all__ = ["add_arguments", "run"]
 
@@ -38,9 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
     add_reading_arguments(parser)
+    parser.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="its words, a line each, instead of those counted in the input"
+    )
     add_language_model(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="cpu|gpu:N",
+        help="MXNet trains on the CPU, PyTorch on a GPU (default: %(default)s)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
     add_settings(parser, PretrainSettings)
 
@@ -49,6 +59,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """Train or import, save, and emit the metrics."""
     output = check_target(options.output)
     if options.from_gluonnlp:
+        from sentiment_core.gluonnlp_import import import_gluonnlp  # it needs MXNet
+
         model = import_gluonnlp(*options.from_gluonnlp)
         save_model(model, output)
         emit({"model": str(options.output), "sha256": model.sha256})
@@ -66,6 +78,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         reading=reading,
     )
     language_model = language_model_from(options)
+    if language_model is not None and options.vocabulary:
+        raise UsageError("--vocabulary: the language model to start from has its own words; leave one of the two out")
     checkpoint = output.with_name(output.name + ".checkpoint")
     model = pretrain(
         partial(part, held_out=False),
@@ -73,11 +87,21 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         checkpoint_path=checkpoint,
         split=Split(column=columns[options.input[0]] or options.text_column, fraction=options.validation_fraction),
         language_model=language_model,
+        vocabulary=_vocabulary(options.vocabulary) if options.vocabulary else None,
         settings=settings_from(options, PretrainSettings),
         resume=options.resume,
-        device=training_device(options.device),
+        device=require_training_device(options.device),
     )
     save_model(model, output)
     checkpoint.unlink()
     emit({"model": str(options.output), "sha256": model.sha256, **model.metrics})
     return f"wrote {options.output}: held-out perplexity {model.metrics['held_out_perplexity']:.1f}"
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    try:
+        return Vocabulary(tuple(path.read_text(encoding="utf-8").split("\n")[:-1]))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: the vocabulary cannot be read ({error}); name a text file of a word a line"
+        ) from error

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.devices import training_device
 from jobs.labelled_reviews import add_label_arguments, read_elsewhere, read_labelled, read_teacher_labels
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from sentiment_core.artifact import Model, bundled_model_path, check_target, load_model, save_model
-from sentiment_core.training import TrainSettings, train
+from sentiment_core.errors import UsageError
+from sentiment_core.recipes import TrainSettings
+from sentiment_core.training import train
+from sentiment_core.training_device import require_training_device
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,19 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher-labels", metavar="PATH", help="more texts to learn from, as `sentiment label` writes them"
     )
     parser.add_argument(
+        "--teacher-labels-only",
+        action="store_true",
+        help="learn from the teacher's labels alone, which hold the reviews of --input as well (label --label-share)",
+    )
+    parser.add_argument(
         "--elsewhere", metavar="PATH", help="reviews of other domains (text, label, domain), only measured"
     )
     parser.add_argument("--data-name", metavar="TEXT", help="what the reviews are, for the model card")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model directory to write")
-    parser.add_argument("--device", default="cpu", metavar="cpu|gpu:N")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="cpu|gpu:N",
+        help="MXNet trains on the CPU, PyTorch on a GPU (default: %(default)s)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
     add_settings(parser, TrainSettings)
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
     """Train, save, and emit the metrics."""
+    if options.teacher_labels_only and not options.teacher_labels:
+        raise UsageError("--teacher-labels-only needs --teacher-labels: there is nothing else to learn from")
     output = check_target(options.output)
-    device = training_device(options.device)
+    device = require_training_device(options.device)
     start = _former_model(options.model) or language_model_from(options)
     labelled = read_labelled(options)
     split, (training, validation) = labelled.split, labelled.parts()
@@ -49,6 +63,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         training,
         validation=validation,
         teacher_labels=teacher_labels,
+        own_labels=not options.teacher_labels_only,
         elsewhere=read_elsewhere(options.elsewhere) if options.elsewhere else None,
         checkpoint_path=checkpoint,
         split=split,

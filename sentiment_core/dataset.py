@@ -17,14 +17,11 @@ from sentiment_core.errors import InputError
 from sentiment_core.labelled import Labelled
 from sentiment_core.text import PADDING_ID, TextPipeline
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it registers optimisers that MXNet has by now
-    import gluonnlp
-
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "shuffled_batches"]
 
 _LOGGER = logging.getLogger(__name__)
 _FEWEST_TOKENS, _MOST_TOKENS = 5, 40  # of an excerpt
+_BATCHES_OF_A_POOL = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +129,11 @@ class Dataset:
             rows=np.concatenate([self.rows, other.rows]),
         )
 
-    def sampler(self, *, batch_tokens: int, num_buckets: int, shuffle: bool) -> gluonnlp.data.FixedBucketSampler:
-        """Batches of similar length under the token budget; shuffles by NumPy's global generator."""
+    def sampler(self, *, batch_tokens: int, num_buckets: int, shuffle: bool) -> Any:
+        """GluonNLP's sampler: batches of similar length under the token budget; shuffles by NumPy's global generator."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty bucket is no fault
-            return gluonnlp.data.FixedBucketSampler(
+            return _gluonnlp().data.FixedBucketSampler(
                 self.lengths,
                 batch_size=batch_tokens,
                 num_buckets=num_buckets,
@@ -146,7 +143,54 @@ class Dataset:
 
     def batch(self, indices: list[int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Padded token ids (T, N) and valid lengths (N,) of some reviews."""
-        pad = gluonnlp.data.batchify.Pad(axis=0, pad_val=PADDING_ID, ret_length=True, dtype=np.int32)
+        pad = _gluonnlp().data.batchify.Pad(axis=0, pad_val=PADDING_ID, ret_length=True, dtype=np.int32)
         spans = [(self.starts[index], self.starts[index] + self.lengths[index]) for index in indices]
         token_ids, lengths = pad([self.token_ids[start:end] for start, end in spans])
         return token_ids.asnumpy().T, lengths.asnumpy().astype(np.float32)
+
+
+def shuffled_batches(
+    lengths: npt.NDArray[np.integer[Any]], *, batch_tokens: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Batches of texts of similar length in random order, each of ``batch_tokens`` padded tokens at most.
+
+    Texts are drawn into pools of about 50 batches; each pool is sorted by length and cut. A text longer than a batch is
+    one of its own.
+
+    Parameters
+    ----------
+    lengths : array of int, shape (N,)
+        Tokens of each text.
+    batch_tokens : int
+        Padded tokens of a batch at most.
+    rng : numpy.random.Generator
+        Of the order.
+
+    Returns
+    -------
+    list of int64 arrays
+        Rows of each batch; every row is in one of them.
+    """
+    if not len(lengths):
+        return []
+    order = rng.permutation(len(lengths))
+    pool = max(1, round(_BATCHES_OF_A_POOL * batch_tokens / max(1.0, float(lengths.mean()))))
+    batches = []
+    for first in range(0, len(order), pool):
+        rows = order[first : first + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        padded_to, start = lengths[rows].astype(np.int64), 0
+        while start < len(rows):
+            # Ascending lengths: the padded size of the first n grows with n.
+            sizes = padded_to[start:] * np.arange(1, len(rows) - start + 1)
+            count = max(1, int(np.searchsorted(sizes, batch_tokens, side="right")))
+            batches.append(rows[start : start + count])
+            start += count
+    return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _gluonnlp() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it registers optimisers that MXNet has by now
+        import gluonnlp
+    return gluonnlp

@@ -1,16 +1,16 @@
 """An ensemble that labels reviews, so that one small network can learn what all of its members know together.
 
-The members are trained models and a linear model on words, word pairs and word triples, weighted as by naive Bayes
-(Wang and Manning 2012): it errs elsewhere than they do.
+The members are trained models, sequence classifiers, and a linear model on words, word pairs and word triples, weighted
+as by naive Bayes (Wang and Manning 2012): it errs elsewhere than they do.
 
-Axes: N reviews, F word sequences.
+Axes: N reviews, F word sequences, K members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,13 @@ except ModuleNotFoundError as error:
         f"an ensemble needs {error.name}, which is not installed: pip install 'sentiment-warehouse[training]'"
     ) from error
 
-__all__ = ["Ensemble", "WordSequenceModel"]
+__all__ = ["Ensemble", "Member", "WordSequenceModel", "member_of_models", "member_of_teachers", "require_both_classes"]
+
+if TYPE_CHECKING:
+    from sentiment_core.teacher import Teacher
 
 Floats = npt.NDArray[np.float64]
+Member = Callable[[pa.Array], Floats]
 
 _MOST_CERTAIN = 1e-6  # so that a probability of 0 or 1 has a logit
 
@@ -89,78 +93,88 @@ class WordSequenceModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Models and a linear model under weights that the held-out reviews chose.
+    """Members under weights that the held-out reviews chose.
 
     Attributes
     ----------
-    scorers : list of Scorer
-        Their logits are averaged.
-    linear : WordSequenceModel
-    weights : array, shape (3,)
-        Of the scorers' mean logit, of the linear model's logit, and the intercept.
+    members : mapping of str to callable
+        Each gives the logits (N,) of texts.
+    weights : array, shape (K + 1,)
+        Of each of the K members' logits, and the intercept.
     """
 
-    scorers: Sequence[Scorer]
-    linear: WordSequenceModel
+    members: Mapping[str, Member]
     weights: Floats
 
     @classmethod
-    def fit(cls, models: Sequence[Model], data: Labelled, *, held_out: Labelled) -> Ensemble:
-        """Train the linear model and weigh the members.
+    def fit(cls, members: Mapping[str, Member], *, held_out: Labelled) -> Ensemble:
+        """Weigh the members.
 
         Parameters
         ----------
-        models : sequence of Model
-            Members, trained on the same reviews.
-        data : Labelled
-            What the linear model learns from.
+        members : mapping of str to callable
+            `member_of_models`, `member_of_teachers`, `WordSequenceModel.logits`.
         held_out : Labelled
-            Reviews that no member has seen: they decide on three weights.
+            Reviews that no member has seen: they decide on the weights.
 
         Raises
         ------
         InputError
-            If a part has labels of one class only.
+            If there are labels of one class only.
         """
-        for name, part in (("training", data), ("held-out", held_out)):
-            n_positive = np.count_nonzero(part.positive >= 0.5)
-            if n_positive in (0, len(part)):
-                raise InputError(
-                    f"the {name} part has {n_positive} positive reviews of {len(part)}; it needs both classes: check "
-                    "--label-column, --positive-above and --validation-fraction"
-                )
-        ensemble = cls(
-            scorers=[Scorer(model, precision="float32") for model in models],
-            linear=WordSequenceModel().fit(data),
-            weights=np.zeros(3),
-        )
+        require_both_classes(held_out, name="held-out")
+        whole = cls(members=members, weights=np.zeros(len(members) + 1))
         regression = LogisticRegression(C=1e6, solver="lbfgs")
-        regression.fit(ensemble.member_logits(held_out.texts), held_out.positive >= 0.5)
-        return cls(
-            scorers=ensemble.scorers,
-            linear=ensemble.linear,
-            weights=np.concatenate([regression.coef_[0], regression.intercept_]),
-        )
+        regression.fit(whole.member_logits(held_out.texts), held_out.positive >= 0.5)
+        return cls(members=members, weights=np.concatenate([regression.coef_[0], regression.intercept_]))
 
     def member_logits(self, texts: pa.Array) -> Floats:
-        """The scorers' mean logit and the linear model's, shape (N, 2)."""
-        logits = [_logit(scorer.score_texts(texts).positive_probability) for scorer in self.scorers]
-        return np.stack([np.mean(logits, axis=0), self.linear.logits(texts)], axis=1)
+        """Each member's logits, shape (N, K)."""
+        return np.stack([member(texts) for member in self.members.values()], axis=1)
 
     def probabilities(self, texts: pa.Array) -> Floats:
         """Probability that each text is positive, shape (N,)."""
-        return _sigmoid(self.member_logits(texts) @ self.weights[:2] + self.weights[2])
+        return _sigmoid(self.member_logits(texts) @ self.weights[:-1] + self.weights[-1])
+
+    def of_short_texts(self) -> Member:
+        """Probabilities of sentences: by the teachers alone where there are any, for the others know reviews only."""
+        teacher = self.members.get("teacher")
+        return self.probabilities if teacher is None else lambda texts: _sigmoid(teacher(texts))
 
     def report(self, held_out: Labelled) -> dict[str, Any]:
         """Quality of the members and of the whole; that of the whole is a little optimistic, for its weights."""
         positive = held_out.positive >= 0.5
-        members = self.member_logits(held_out.texts)
-        parts = {
-            "models": _sigmoid(members[:, 0]),
-            "linear": _sigmoid(members[:, 1]),
-            "ensemble": _sigmoid(members @ self.weights[:2] + self.weights[2]),
-        }
+        logits = self.member_logits(held_out.texts)
+        parts = {name: _sigmoid(logits[:, index]) for index, name in enumerate(self.members)}
+        parts["ensemble"] = _sigmoid(logits @ self.weights[:-1] + self.weights[-1])
         return {name: evaluate_probabilities(positive, part).as_dict() for name, part in parts.items()}
+
+
+def member_of_models(models: Sequence[Model]) -> Member:
+    """The mean logit of models trained on the same reviews."""
+    scorers = [Scorer(model, precision="float32") for model in models]
+    return lambda texts: np.mean([_logit(scorer.score_texts(texts).positive_probability) for scorer in scorers], axis=0)
+
+
+def member_of_teachers(teachers: Sequence[Teacher]) -> Member:
+    """The mean logit of sequence classifiers."""
+    return lambda texts: np.mean([_logit(teacher.probabilities(texts)) for teacher in teachers], axis=0)
+
+
+def require_both_classes(data: Labelled, *, name: str) -> None:
+    """Refuse reviews of one class.
+
+    Raises
+    ------
+    InputError
+        If there are labels of one class only.
+    """
+    n_positive = np.count_nonzero(data.positive >= 0.5)
+    if n_positive in (0, len(data)):
+        raise InputError(
+            f"the {name} part has {n_positive} positive reviews of {len(data)}; it needs both classes: check "
+            "--label-column, --positive-above and --validation-fraction"
+        )
 
 
 def _spaced(texts: pa.Array) -> list[str]:

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 import pyarrow as pa
 
 from sentiment_core.artifact import Architecture, Model
 from sentiment_core.checkpoint import data_digest
-from sentiment_core.corpus import Corpus
+from sentiment_core.corpus import MEASURED_LANES, MEASURED_STEPS, Corpus
 from sentiment_core.errors import InputError
 from sentiment_core.holdout import Split
-from sentiment_core.network import write_weights
-from sentiment_core.pretraining import MEASURED_LANES, MEASURED_STEPS, Pretraining, PretrainSettings
-from sentiment_core.text import MOST_TOKENS, TextPipeline, TextSettings, build_vocabulary
+from sentiment_core.recipes import PretrainSettings
+from sentiment_core.text import MOST_TOKENS, TextPipeline, TextSettings, Vocabulary, build_vocabulary
+from sentiment_core.training_device import pretraining_on
 from sentiment_core.training_loop import run_loop
 
 __all__ = ["PretrainSettings", "pretrain"]
@@ -38,9 +37,10 @@ def pretrain(
     checkpoint_path: Path,
     split: Split | None = None,
     language_model: Model | None = None,
+    vocabulary: Vocabulary | None = None,
     settings: PretrainSettings | None = None,
     resume: bool = False,
-    device: mx.Context | None = None,
+    device: str = "cpu",
 ) -> Model:
     """Train a language model.
 
@@ -56,12 +56,14 @@ def pretrain(
         What decided on the held-out texts.
     language_model : Model
         One to train further, say on other reviews; gives vocabulary, sizes and weights. None starts anew.
+    vocabulary : Vocabulary
+        Its words, the most frequent first; counted in the corpus if None.
     settings : PretrainSettings
         Recipe; vocabulary and sizes count only without a language model.
     resume : bool
         Go on from the checkpoint; a run that was killed then follows the same curve.
-    device : mxnet.Context
-        CPU by default.
+    device : str
+        ``cpu`` (MXNet) or ``gpu:N`` (PyTorch).
 
     Raises
     ------
@@ -69,13 +71,13 @@ def pretrain(
         If the corpus is too small for one step, the loss is not finite, or the checkpoint is another run's.
     """
     settings = settings or PretrainSettings()
-    device = device or mx.cpu()
     of_split = split.provenance(language_model.provenance if language_model else {}) if split else {}
     if language_model is None:
         whole = TextSettings(max_tokens=MOST_TOKENS)
-        vocabulary, _ = build_vocabulary(
-            corpus(), settings=whole, max_size=settings.vocab_size, min_count=settings.min_count
-        )
+        if vocabulary is None:
+            vocabulary, _ = build_vocabulary(
+                corpus(), settings=whole, max_size=settings.vocab_size, min_count=settings.min_count
+            )
         architecture = Architecture(
             vocab_size=len(vocabulary),
             embed_size=settings.hidden_size,
@@ -88,7 +90,7 @@ def pretrain(
     pipeline = TextPipeline(settings=whole, vocabulary=vocabulary)
     data = Corpus.encode(corpus(), pipeline)
     measured = Corpus.encode(held_out(), pipeline)
-    run = Pretraining(data, measured, architecture=architecture, settings=settings, device=device)
+    run = pretraining_on(device)(data, measured, architecture=architecture, settings=settings, device=device)
     if run.steps_per_epoch < 2:
         raise InputError(
             f"{len(data.token_ids):,} tokens are too few for two steps of {settings.batch_size} x "
@@ -104,7 +106,7 @@ def pretrain(
         f"{len(data.offsets) - 1:,}", f"{len(data.token_ids):,}", f"{len(vocabulary):,}", f"{run.steps_per_epoch:,}",
     )  # fmt: skip
     if language_model is not None:
-        write_weights(run.parameters, language_model.weights)
+        run.load(language_model.weights)
     run_loop(
         run,
         steps_per_epoch=run.steps_per_epoch,

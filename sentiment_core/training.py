@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 import numpy.typing as npt
 
@@ -20,15 +19,15 @@ from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
 from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
 from sentiment_core.familiarity import fit_familiarity, word_rarity
-from sentiment_core.fine_tuning import FineTuning, TrainSettings
 from sentiment_core.holdout import Split
 from sentiment_core.labelled import Labelled, without_texts_of
 from sentiment_core.model_card import write_card
-from sentiment_core.network import write_weights
+from sentiment_core.recipes import TrainSettings
 from sentiment_core.reliability import reliability_plot, require_matplotlib
 from sentiment_core.scoring import Scorer
 from sentiment_core.slices import slice_metrics
 from sentiment_core.text import SENTENCE_ENDS, TextPipeline, TextSettings, build_vocabulary
+from sentiment_core.training_device import fine_tuning_on
 from sentiment_core.training_loop import run_loop
 
 __all__ = ["TrainSettings", "train"]
@@ -42,13 +41,14 @@ def train(
     validation: Labelled,
     checkpoint_path: Path,
     teacher_labels: Labelled | None = None,
+    own_labels: bool = True,
     elsewhere: Labelled | None = None,
     split: Split | None = None,
     data_name: str | None = None,
     language_model: Model | None = None,
     settings: TrainSettings | None = None,
     resume: bool = False,
-    device: mx.Context | None = None,
+    device: str = "cpu",
 ) -> Model:
     """Train a model; the epoch of lowest validation loss is kept and calibrated on the validation part.
 
@@ -62,6 +62,8 @@ def train(
     teacher_labels : Labelled
         Other texts, with probabilities that a teacher gave them: trained on as well (distillation), but for those of
         the validation part.
+    own_labels : bool
+        Whether the training part is learnt, too; if not, what the teacher made of it is among ``teacher_labels``.
     elsewhere : Labelled
         Reviews of other domains, by group: only measured, for the model card; those without a token are left out.
     split : Split
@@ -75,8 +77,8 @@ def train(
         Recipe.
     resume : bool
         Go on from the checkpoint; a run that was killed then follows the same curve.
-    device : mxnet.Context
-        CPU by default.
+    device : str
+        ``cpu`` (MXNet) or ``gpu:N`` (PyTorch).
 
     Raises
     ------
@@ -107,19 +109,18 @@ def train(
     own_part = train_part = Dataset.of(data, pipeline, name="training")
     if teacher_labels is not None:
         taught_part = Dataset.of(without_texts_of(teacher_labels, validation), pipeline, name="teacher's")
-        train_part = own_part.with_others(taught_part)
+        train_part = own_part.with_others(taught_part) if own_labels else taught_part
     train_part = train_part.with_excerpts(
         settings.excerpt_share, sentence_ends=pipeline.vocabulary.ids(SENTENCE_ENDS), seed=settings.seed
     )
     validation_part = Dataset.of(validation, pipeline, name="validation")
     if elsewhere is not None:
         elsewhere = elsewhere.take(Dataset.of(elsewhere, pipeline, name="elsewhere").rows)
-    run = FineTuning(
-        train_part, validation_part, architecture=architecture, settings=settings, device=device or mx.cpu()
+    run = fine_tuning_on(device)(
+        train_part, validation_part, architecture=architecture, settings=settings, device=device
     )
     if language_model is not None:
-        shared = {name: run.parameters[name] for name in language_model.weights if name in run.parameters}
-        write_weights(shared, language_model.weights)
+        run.load(language_model.weights)
     run.start()
     run_loop(
         run,
@@ -132,10 +133,10 @@ def train(
         resume=resume,
     )
 
-    weights = {name: array.astype(np.float16) for name, array in run.best_weights.items()}
+    weights = {name: array.astype(np.float16) for name, array in run.best.weights.items()}
     measured = validation.take(validation_part.rows)
     encoded = pipeline.encode(measured.texts)
-    decision, metrics = _judge(measured, encoded.n_tokens, run.best_logits)
+    decision, metrics = _judge(measured, encoded.n_tokens, run.best.logits)
     metrics["history"] = run.history
     familiarity = fit_familiarity(encoded, pipeline.vocabulary)
     if familiarity is not None:

@@ -6,70 +6,27 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
+from sentiment_core.artifact import Decision
 from sentiment_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sentiment_core.errors import InputError, UsageError
-from sentiment_core.optimization import Schedule
+from sentiment_core.evaluation import evaluate_probabilities
+from sentiment_core.recipes import LoopSettings
+from sentiment_core.schedule import Schedule
 
-__all__ = ["LoopSettings", "Run", "run_loop"]
+__all__ = ["BestEpoch", "Run", "perplexity_of", "run_loop"]
 
 _LOGGER = logging.getLogger(__name__)
 _STEPS_BETWEEN_LINES = 50
-_LARGEST_FLOAT = 1e38  # MXNet computes in single precision
+# Guessing among all words of a vocabulary of 100 million is 18.
+_LARGEST_LOSS = 20.0
 _SMOOTHING = 0.98  # of the loss that is shown
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """What every kind of training has.
-
-    Parameters
-    ----------
-    epochs : int
-        Passes over the data.
-    learning_rate : float
-        Peak of the schedule: a short rise, then a linear fall.
-    warmup_fraction : float
-        Share of the steps in which the rate rises.
-    clip_norm : float
-        Largest global norm of the gradients.
-    seed : int
-        Of everything that is drawn: order, masks, sampled words, first weights.
-    checkpoint_seconds : float
-        Seconds between checkpoints; each epoch ends with one too.
-    """
-
-    epochs: int
-    learning_rate: float
-    warmup_fraction: float
-    clip_norm: float
-    seed: int
-    checkpoint_seconds: float
-
-    def __post_init__(self) -> None:
-        self._require_counts("epochs")
-        if not 0 <= self.warmup_fraction <= 1:
-            raise UsageError(f"warmup_fraction must be from 0 to 1, not {self.warmup_fraction}")
-        for name in ("learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < _LARGEST_FLOAT:
-                raise UsageError(f"{name} must be above 0 and below {_LARGEST_FLOAT:.0e}, not {getattr(self, name)}")
-        if not 0 <= self.seed < 1 << 32:
-            raise UsageError(f"seed must be from 0 to 4294967295, not {self.seed}")
-
-    def _require_counts(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-
-    def _require_shares(self, *names: str) -> None:
-        for name in names:
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
 
 
 class Run(Protocol):
@@ -168,3 +125,87 @@ def _refuse_another(checkpoint: Checkpoint, identity: Mapping[str, Any], path: P
         raise InputError(
             f"{path}: belongs to a run on other reviews or from another language model; repeat its inputs or start anew"
         )
+
+
+class BestEpoch:
+    """The epoch of lowest validation loss, and what each epoch measured.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a lower validation loss that end the run.
+    """
+
+    def __init__(self, *, patience: int) -> None:
+        self.patience = patience
+        self.history: list[dict[str, float]] = []
+        self.weights: dict[str, npt.NDArray[Any]] = {}
+        self.logits: npt.NDArray[Any] = np.empty(0, np.float32)
+
+    @staticmethod
+    def storable(weights: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float16]]:
+        """The weights as a model stores them.
+
+        Raises
+        ------
+        InputError
+            If one is too large for half precision.
+        """
+        largest = max(float(np.abs(array).max()) for array in weights.values())
+        if not largest <= np.finfo(np.float16).max:
+            raise InputError(
+                f"a weight has grown to {largest:.3g}, too large to be stored; start again with a lower --learning-rate"
+            )
+        return {name: array.astype(np.float16) for name, array in weights.items()}
+
+    def add(
+        self,
+        epoch: int,
+        train_loss: float,
+        *,
+        weights: dict[str, npt.NDArray[Any]],
+        logits: npt.NDArray[np.float32],
+        positive: npt.NDArray[np.float32],
+    ) -> bool:
+        """Note an epoch, counted from 0, and its logits on the validation part; True ends the run."""
+        metrics = evaluate_probabilities(positive >= 0.5, Decision().probability(logits))
+        if metrics.log_loss < min((before["validation_loss"] for before in self.history), default=math.inf):
+            self.weights, self.logits = weights, logits
+        self.history.append(
+            {
+                "epoch": epoch + 1,
+                "train_loss": train_loss,
+                "validation_loss": metrics.log_loss,
+                "validation_accuracy": metrics.accuracy,
+            }
+        )
+        _LOGGER.info(
+            "epoch %d done, validation loss %.4f, accuracy %.4f +- %.4f, AUC %.4f",
+            epoch + 1, metrics.log_loss, metrics.accuracy, metrics.standard_error, metrics.auc,
+        )  # fmt: skip
+        losses = [epoch["validation_loss"] for epoch in self.history]
+        return len(losses) - 1 - int(np.argmin(losses)) >= self.patience
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Weights and logits of the best epoch, for a checkpoint; the history is the loop's own."""
+        return {f"best/{name}": array for name, array in self.weights.items()} | {"best_logits": self.logits}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Inverse of `arrays`."""
+        self.weights, self.logits = checkpoint.part("best"), checkpoint.arrays["best_logits"]
+
+
+def perplexity_of(loss: float, *, epoch: int, train_loss: float) -> dict[str, float]:
+    """What an epoch of pre-training, counted from 0, adds to the history.
+
+    Raises
+    ------
+    InputError
+        If the held-out loss is that of guessing.
+    """
+    if not loss <= _LARGEST_LOSS:
+        raise InputError(
+            f"the held-out loss is {loss:.3g}: nothing is learnt; start again with a lower --learning-rate"
+        )
+    _LOGGER.info("epoch %d done, held-out perplexity %.1f", epoch + 1, math.exp(loss))
+    return {"epoch": epoch + 1, "sampled_loss": train_loss, "held_out_perplexity": math.exp(loss)}

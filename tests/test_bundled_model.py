@@ -12,7 +12,7 @@ import pytest
 
 from jobs.cli import VERBS
 from jobs.settings import settings_from
-from sentiment_core.pretraining import PretrainSettings
+from sentiment_core.recipes import PretrainSettings
 from sentiment_core.training import TrainSettings
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mxnet import autograd, gluon
 
-from sentiment_core.optimization import Adam, LayerRates, Schedule
+from sentiment_core.optimization import Adam
+from sentiment_core.schedule import LayerRates, Schedule
 
 Arrays = dict[str, npt.NDArray[np.float64]]
 

@@ -19,8 +19,9 @@ from runs import Killed, fill_disk
 from sentiment_core import training_loop
 from sentiment_core.checkpoint import Checkpoint, load_checkpoint
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
-from sentiment_core.optimization import Schedule
-from sentiment_core.training_loop import LoopSettings, run_loop
+from sentiment_core.recipes import LoopSettings
+from sentiment_core.schedule import Schedule
+from sentiment_core.training_loop import run_loop
 
 SETTINGS = LoopSettings(
     epochs=3, learning_rate=0.1, warmup_fraction=0.2, clip_norm=1.0, seed=5, checkpoint_seconds=1000.0

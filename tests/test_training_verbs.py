@@ -20,8 +20,9 @@ from jobs.sample_reviews import generate_reviews
 from jobs.settings import add_settings
 from sentiment_core import artifact
 from sentiment_core.artifact import load_model, save_model
-from sentiment_core.fine_tuning import FineTuning, TrainSettings
-from sentiment_core.pretraining import Pretraining, PretrainSettings
+from sentiment_core.fine_tuning import FineTuning
+from sentiment_core.pretraining import Pretraining
+from sentiment_core.recipes import PretrainSettings, TrainSettings
 
 REVIEWS = generate_reviews(300, seed=3, odd_texts=False)
 LABELS = ["--label-column", "stars", "--positive-above", 3]

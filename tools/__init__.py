@@ -1,0 +1,1 @@
+"""What is built and measured beside the product itself."""
