@@ -325,7 +325,7 @@ def _network(directory: Path, **options: Any) -> Any:
     _require_directory(directory)
     try:
         return transformers.AutoModelForSequenceClassification.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+            directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
