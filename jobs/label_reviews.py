@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,12 +30,12 @@ from sentiment_core.distillation import (
     WordSequenceModel,
     member_of_models,
     member_of_teachers,
-    require_both_classes,
 )
 from sentiment_core.durable import make_parent
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
 from sentiment_core.labelled import Labelled, without_texts_of
 from sentiment_core.sentences import cut_sentences
+from sentiment_core.training_device import require_torch_device
 
 __all__ = ["add_arguments", "run"]
 
@@ -57,12 +59,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-linear", dest="linear", action="store_false", help="leave out the linear model of word sequences"
     )
     parser.add_argument(
+        "--linear-words", type=int, default=3, metavar="N", help="longest sequence (default: %(default)s words)"
+    )
+    parser.add_argument(
+        "--linear-min-count",
+        type=int,
+        default=2,
+        metavar="N",
+        help="reviews that a sequence must be in (default: %(default)s)",
+    )
+    parser.add_argument(
         "--label-share",
         type=float,
         default=0.0,
         metavar="F",
         help="write the labelled reviews that are not held out, too, with targets of which this share is their label "
         "and the rest the ensemble's (default: they are not written)",
+    )
+    parser.add_argument(
+        "--label-share-column",
+        metavar="NAME",
+        help="column of the labelled reviews with each one's share, from 0 to 1, instead of --label-share",
     )
     parser.add_argument(
         "--sentences",
@@ -84,8 +101,13 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         raise UsageError("nothing labels: name models with --models, classifiers with --teacher, or both")
     if not 0 <= options.label_share <= 1:
         raise UsageError(f"--label-share must be from 0 to 1, not {options.label_share}")
+    for name in ("linear_words", "linear_min_count"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(options, name)}")
     if options.sentences < 0:
         raise UsageError(f"--sentences must be 0 or more, not {options.sentences}")
+    if options.teacher:
+        require_torch_device(options.device)
     make_parent(options.output)
     reading = ReadingSettings.of(options)
     # The labelled reviews decide: the model that learns from the labels is measured on those held out of them.
@@ -96,10 +118,11 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         reading=reading,
     )
     unlabelled = {source: product_columns[source] for source in options.unlabelled}
-    labelled = read_labelled(options)
+    column = options.label_share_column
+    labelled = read_labelled(options, group_columns=[column] if column else [])
     training, held_out = labelled.parts()
     training = without_texts_of(training, held_out)
-    require_both_classes(training, name="training")
+    shares = _label_shares(options, training)
     members = _members(options, labelled, training)
     ensemble = Ensemble.fit(members, held_out=held_out)
     report = ensemble.report(held_out)
@@ -119,7 +142,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     staging = options.output.with_name(options.output.name + ".new")
     try:
         with pq.ParquetWriter(staging, _SCHEMA, compression="zstd") as writer:
-            for texts, probabilities in _labels(options, ensemble, training, to_label):
+            for texts, probabilities in _labels(options, ensemble, training, shares, to_label):
                 writer.write_table(pa.table({"text": texts, TEACHER_COLUMN: probabilities}, schema=_SCHEMA))
                 n_texts += len(texts)
                 _LOGGER.info("%s texts labelled", f"{n_texts:,}")
@@ -152,25 +175,50 @@ def _members(options: argparse.Namespace, labelled: LabelledReviews, training: L
             [Teacher(Path(path), device=options.device) for path in options.teacher]
         )
     if options.linear:
-        members["linear"] = WordSequenceModel().fit(training).logits
+        linear = WordSequenceModel(n_words=options.linear_words, min_count=options.linear_min_count)
+        members["linear"] = linear.fit(training).logits
     return members
 
 
+def _label_shares(options: argparse.Namespace, training: Labelled) -> npt.NDArray[np.float64] | None:
+    """Of each labelled review's target, the share that is its label; None if they are not written."""
+    name = options.label_share_column
+    if name is None:
+        return np.full(len(training), options.label_share) if options.label_share else None
+    column = training.groups[name]
+    try:
+        shares: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{options.input}: {name} must be numbers from 0 to 1, not {column.type}; correct the column"
+        ) from error
+    wrong = ~((shares >= 0) & (shares <= 1))  # NaN is neither
+    if wrong.any():
+        raise InputError(
+            f"{options.input}: {name} is {shares[wrong][0]:g} in {wrong.sum():,} rows, not from 0 to 1; correct them"
+        )
+    return shares
+
+
 def _labels(
-    options: argparse.Namespace, ensemble: Ensemble, training: Labelled, to_label: Callable[[], Iterator[pa.Array]]
+    options: argparse.Namespace,
+    ensemble: Ensemble,
+    training: Labelled,
+    shares: npt.NDArray[np.float64] | None,
+    to_label: Callable[[], Iterator[pa.Array]],
 ) -> Iterator[tuple[pa.Array, pa.Array]]:
     """Texts and their targets, in parts: labelled ones, unlabelled ones, sentences of both."""
-    share = options.label_share
-    if share:
+    if shares is not None:
         start = 0
         for texts in training.batches():
-            own = training.positive[start : start + len(texts)].astype(np.float64)
+            part = slice(start, start + len(texts))
+            own, share = training.positive[part].astype(np.float64), shares[part]
             start += len(texts)
             yield texts, pa.array(share * own + (1 - share) * ensemble.probabilities(texts))
     for texts in to_label():
         yield texts, pa.array(ensemble.probabilities(texts))
     if options.sentences:
         judge = ensemble.of_short_texts()
-        for texts in [*training.batches(), *to_label()]:
+        for texts in chain(training.batches(), to_label()):
             sentences = cut_sentences(texts, per_text=options.sentences, seed=options.seed)
             yield sentences, pa.array(judge(sentences))

@@ -53,8 +53,6 @@ _TRUTHS = ("false", "true")
 _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
-# Of a soft label, its least distance from 0.5 with which a prediction can be right or wrong.
-_LEAST_CLEAR = 1 / 6
 
 TEACHER_COLUMN = "teacher_probability"
 
@@ -81,8 +79,10 @@ class LabelledReviews:
 
     def parts(self) -> tuple[Labelled, Labelled]:
         """What is trained on, and what is held out and has a clear label."""
-        clear = np.abs(self.reviews.positive.astype(np.float64) - 0.5) >= _LEAST_CLEAR
-        return self.reviews.where(~self.held_out), self.reviews.where(self.held_out & clear)
+        measured = self.held_out & self.reviews.clear()
+        if n_unclear := np.count_nonzero(self.held_out) - np.count_nonzero(measured):
+            _LOGGER.info("%s held-out reviews have a label between 1/3 and 2/3 and are not measured", f"{n_unclear:,}")
+        return self.reviews.where(~self.held_out), self.reviews.where(measured)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool = True) -> None:
@@ -96,7 +96,7 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool
     parser.add_argument(
         "--soft-labels",
         action="store_true",
-        help="the labels are probabilities from 0 to 1: they are learnt as they are, and held-out reviews between 1/3 and "
+        help="the labels are probabilities from 0 to 1 and are learnt as they are; held-out reviews between 1/3 and "
         "2/3 are not measured",
     )
     parser.add_argument(
@@ -181,8 +181,8 @@ def _soft(labels: npt.NDArray[np.float64], options: argparse.Namespace) -> npt.N
     wrong = (labels < 0) | (labels > 1)
     if wrong.any():
         raise InputError(
-            f"{options.input}: {options.label_column} is {labels[wrong][0]:g} in {wrong.sum():,} rows; with --soft-labels "
-            "it must be from 0 to 1"
+            f"{options.input}: {options.label_column} is {labels[wrong][0]:g} in {wrong.sum():,} rows; with "
+            "--soft-labels it must be from 0 to 1"
         )
     return labels
 

@@ -130,7 +130,7 @@ class Dataset:
         )
 
     def sampler(self, *, batch_tokens: int, num_buckets: int, shuffle: bool) -> Any:
-        """GluonNLP's sampler: batches of similar length under the token budget; shuffles by NumPy's global generator."""
+        """GluonNLP's sampler: batches of similar length under the token budget; NumPy's global generator shuffles."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty bucket is no fault
             return _gluonnlp().data.FixedBucketSampler(

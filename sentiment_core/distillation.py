@@ -19,7 +19,7 @@ import pyarrow as pa
 from sentiment_core.artifact import Model
 from sentiment_core.errors import EnvironmentFault, InputError
 from sentiment_core.evaluation import evaluate_probabilities
-from sentiment_core.labelled import Labelled
+from sentiment_core.labelled import Labelled, require_both_classes
 from sentiment_core.scoring import Scorer
 from sentiment_core.text import TextSettings, tokenize
 
@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
         f"an ensemble needs {error.name}, which is not installed: pip install 'sentiment-warehouse[training]'"
     ) from error
 
-__all__ = ["Ensemble", "Member", "WordSequenceModel", "member_of_models", "member_of_teachers", "require_both_classes"]
+__all__ = ["Ensemble", "Member", "WordSequenceModel", "member_of_models", "member_of_teachers"]
 
 if TYPE_CHECKING:
     from sentiment_core.teacher import Teacher
@@ -69,7 +69,15 @@ class WordSequenceModel:
         self._ratios: Floats = np.empty(0)
 
     def fit(self, data: Labelled) -> WordSequenceModel:
-        """Learn from labels; returns itself."""
+        """Learn from the clear labels; returns itself.
+
+        Raises
+        ------
+        InputError
+            If they are of one class only, or the reviews have no word in common.
+        """
+        data = data.where(data.clear())
+        require_both_classes(data, name="training")
         positive = data.positive >= 0.5
         try:
             counts = self._vectorizer.fit_transform(_spaced(data.texts))  # (N, F)
@@ -115,13 +123,14 @@ class Ensemble:
         members : mapping of str to callable
             `member_of_models`, `member_of_teachers`, `WordSequenceModel.logits`.
         held_out : Labelled
-            Reviews that no member has seen: they decide on the weights.
+            Reviews that no member has seen: those with a clear label decide on the weights.
 
         Raises
         ------
         InputError
             If there are labels of one class only.
         """
+        held_out = held_out.where(held_out.clear())
         require_both_classes(held_out, name="held-out")
         whole = cls(members=members, weights=np.zeros(len(members) + 1))
         regression = LogisticRegression(C=1e6, solver="lbfgs")
@@ -142,7 +151,8 @@ class Ensemble:
         return self.probabilities if teacher is None else lambda texts: _sigmoid(teacher(texts))
 
     def report(self, held_out: Labelled) -> dict[str, Any]:
-        """Quality of the members and of the whole; that of the whole is a little optimistic, for its weights."""
+        """Quality of each and of the whole on clear labels; the whole's is a little optimistic, for its weights."""
+        held_out = held_out.where(held_out.clear())
         positive = held_out.positive >= 0.5
         logits = self.member_logits(held_out.texts)
         parts = {name: _sigmoid(logits[:, index]) for index, name in enumerate(self.members)}
@@ -159,22 +169,6 @@ def member_of_models(models: Sequence[Model]) -> Member:
 def member_of_teachers(teachers: Sequence[Teacher]) -> Member:
     """The mean logit of sequence classifiers."""
     return lambda texts: np.mean([_logit(teacher.probabilities(texts)) for teacher in teachers], axis=0)
-
-
-def require_both_classes(data: Labelled, *, name: str) -> None:
-    """Refuse reviews of one class.
-
-    Raises
-    ------
-    InputError
-        If there are labels of one class only.
-    """
-    n_positive = np.count_nonzero(data.positive >= 0.5)
-    if n_positive in (0, len(data)):
-        raise InputError(
-            f"the {name} part has {n_positive} positive reviews of {len(data)}; it needs both classes: check "
-            "--label-column, --positive-above and --validation-fraction"
-        )
 
 
 def _spaced(texts: pa.Array) -> list[str]:

@@ -12,12 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment_core.errors import InputError
 from sentiment_core.text import valid_utf8
 
-__all__ = ["Labelled", "without_texts_of"]
+__all__ = ["Labelled", "require_both_classes", "without_texts_of"]
 
 _LOGGER = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 10_000
+# Of a soft label, its least distance from 0.5 with which a prediction can be right or wrong.
+_LEAST_CLEAR = 1 / 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,12 @@ class Labelled:
         for start in range(0, len(self), _TEXTS_AT_ONCE):
             yield self.texts.slice(start, _TEXTS_AT_ONCE)
 
+    def clear(self) -> npt.NDArray[np.bool_]:
+        """Mask of the reviews, shape (N,), whose label is of one class: at most 1/3, or at least 2/3."""
+        distance = np.abs(self.positive.astype(np.float64) - 0.5)
+        clear: npt.NDArray[np.bool_] = distance >= _LEAST_CLEAR - 1e-9  # 2/3 is not exact
+        return clear
+
     def where(self, rows: npt.NDArray[np.bool_]) -> Labelled:
         """The reviews that a mask of shape (N,) marks."""
         return self.take(np.flatnonzero(rows))
@@ -70,3 +79,19 @@ def without_texts_of(data: Labelled, validation: Labelled) -> Labelled:
         _LOGGER.info("%s of %s texts are also held out; they are not trained on", f"{known.sum():,}", f"{len(data):,}")
         data = data.where(~known)
     return data
+
+
+def require_both_classes(data: Labelled, *, name: str) -> None:
+    """Refuse reviews of one class.
+
+    Raises
+    ------
+    InputError
+        If there are labels of one class only.
+    """
+    n_positive = np.count_nonzero(data.positive >= 0.5)
+    if n_positive in (0, len(data)):
+        raise InputError(
+            f"the {name} part has {n_positive} positive reviews of {len(data)}; it needs both classes: check "
+            "--label-column, --positive-above and --validation-fraction"
+        )

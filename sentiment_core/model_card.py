@@ -44,7 +44,8 @@ def write_card(
     metrics : mapping
         ``validation`` as by `evaluate_probabilities`; optional: ``calibration_table``, ``slices`` as by
         `slice_metrics`, ``elsewhere`` (both, on texts of other domains), ``history``, ``labels_right`` with
-        ``labelled_share``, ``behaviour`` as by `evaluate_behaviour`, and ``unfamiliar_share``.
+        ``labelled_share``, ``behaviour`` as by `evaluate_behaviour`, ``unfamiliar_share``, and ``domain_shift`` as by
+        the function of that name.
     provenance : mapping
         ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``trained_further_sha256``
         (the model before this training), ``teacher_labelled_reviews``, ``data`` (what the reviews are), ``held_out_by``
@@ -68,7 +69,7 @@ def write_card(
     if metrics.get("slices"):
         sections += [_slices(metrics["slices"]), _weaknesses(metrics["slices"], metrics["validation"]["accuracy"])]
     if metrics.get("elsewhere"):
-        sections.append(_elsewhere(metrics["elsewhere"]))
+        sections.append(_elsewhere(metrics["elsewhere"], metrics.get("domain_shift")))
     if metrics.get("behaviour"):
         sections.append(_behaviour(metrics["behaviour"]))
     if metrics.get("history"):
@@ -220,7 +221,7 @@ def _slice_tables(slices: Sequence[Mapping[str, Any]]) -> list[str]:
     return tables
 
 
-def _elsewhere(elsewhere: Mapping[str, Any]) -> str:
+def _elsewhere(elsewhere: Mapping[str, Any], shift: Mapping[str, Any] | None) -> str:
     names = [field.name for field in fields(Metrics) if field.name in elsewhere]
     return "\n\n".join(
         [
@@ -228,7 +229,24 @@ def _elsewhere(elsewhere: Mapping[str, Any]) -> str:
             "Other texts, on which nothing was trained and no epoch, calibration or cut-off was chosen.",
             _table([_title(name) for name in names], [[_number(elsewhere[name]) for name in names]]),
             *_slice_tables(elsewhere["slices"]),
+            *([_calibration_by_domain(elsewhere["calibration_errors"])] if elsewhere.get("calibration_errors") else []),
+            *([_shift(shift)] if shift else []),
         ]
+    )
+
+
+def _calibration_by_domain(errors: Sequence[Mapping[str, Any]]) -> str:
+    rows = [[_cell(row["domain"]), _number(row["n"]), _number(row["ece"])] for row in errors]
+    text = "Calibration error of the domains with enough reviews to tell; chance adds more to it the fewer there are."
+    return f"{text}\n\n{_table(['domain', 'reviews', 'calibration error'], rows)}"
+
+
+def _shift(shift: Mapping[str, Any]) -> str:
+    return _paragraph(
+        f"Over {shift['domains']} domains the true share of positive reviews differs from the mean probability by "
+        f"{shift['mean']:+.4f} on average (standard error {shift['standard_error']:.4f}), with a standard deviation of "
+        f"{shift['standard_deviation']:.4f} between domains (random effects, DerSimonian and Laird 1986): this is the "
+        "error to expect of a share in a domain that nobody labelled, beside that of sampling."
     )
 
 

@@ -9,10 +9,13 @@ Axes: N texts, T word pieces.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,10 @@ from sentiment_core.dataset import shuffled_batches
 from sentiment_core.durable import make_parent
 from sentiment_core.errors import EnvironmentFault, InputError, ModelError, UsageError
 from sentiment_core.evaluation import evaluate_probabilities
-from sentiment_core.labelled import Labelled, without_texts_of
+from sentiment_core.labelled import Labelled, require_both_classes, without_texts_of
 from sentiment_core.recipes import TeacherSettings
 from sentiment_core.text import valid_utf8
+from sentiment_core.torch_network import torch_device
 from sentiment_core.torch_training import TorchAdam
 from sentiment_core.training_loop import run_loop
 
@@ -43,6 +47,8 @@ __all__ = ["Teacher", "fine_tune_teacher"]
 
 _LOGGER = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 20_000
+# How texts were clipped when a teacher was made; `label` clips them in the same way.
+_CLIPPING_FILE = "sentiment_teacher.json"
 _LABELLING_TOKENS = {"cpu": 8_192, "cuda": 262_144}
 # The probability that a text is positive is a weighted sum of the classes' probabilities; weights by their order, ...
 _CLASS_VALUES = {2: (0.0, 1.0), 3: (0.0, 0.5, 1.0), 5: (0.0, 0.25, 0.5, 0.75, 1.0)}
@@ -69,15 +75,15 @@ class Teacher:
     """
 
     def __init__(self, directory: Path, *, device: str = "cpu", settings: TeacherSettings | None = None) -> None:
-        self.settings = settings or TeacherSettings()
-        self._device = torch.device(device.replace("gpu", "cuda"))
+        self._device = torch_device(device)
         self.tokenizer = _tokenizer(directory)
         self._network = _network(directory).to(self._device).eval()
+        self.settings = _fitting(settings or _stored_clipping(Path(directory)), self.tokenizer, self._network)
         self._classes = int(self._network.config.num_labels)
         if self._classes != 1 and self._classes not in _CLASS_VALUES:
             raise ModelError(
-                f"{directory}: the teacher has {self._classes} classes; one, two (negative, positive), three (negative, "
-                "neutral, positive) or five (stars) are understood: label the texts yourself, as a table"
+                f"{directory}: the teacher has {self._classes} classes; one, two (negative, positive), three "
+                "(negative, neutral, positive) or five (stars) are understood; label the texts yourself, as a table"
             )
 
     def probabilities(self, texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
@@ -151,27 +157,39 @@ def fine_tune_teacher(
     InputError
         If the loss is not finite, or the checkpoint is another run's.
     """
-    settings = settings or TeacherSettings()
     if output.exists():
         raise UsageError(f"{output}: exists already; name a new directory with --output")
     make_parent(output)
     data = without_texts_of(data, validation)
+    require_both_classes(data, name="training")
+    require_both_classes(validation, name="held-out")
     tokenizer = _tokenizer(encoder)
+    torch.manual_seed((settings or TeacherSettings()).seed)  # the output's first weights are drawn
+    network = _network(encoder, num_labels=1)
+    settings = _fitting(settings or TeacherSettings(), tokenizer, network)
     run = _TeacherTraining(
-        _network(encoder, num_labels=1),
+        network,
         _encode_all(tokenizer, data.texts, settings),
         data.positive.astype(np.float32),
         held_out=_encode_all(tokenizer, validation.texts, settings),
         held_out_positive=validation.positive >= 0.5,
         settings=settings,
-        device=torch.device(device.replace("gpu", "cuda")),
+        device=torch_device(device),
     )
     checkpoint = output.with_name(output.name + ".checkpoint")
     run_loop(
         run,
         steps_per_epoch=run.steps_per_epoch,
         settings=settings,
-        data_sha256=data_digest(run.data.pieces, run.data.lengths, run.positive),
+        data_sha256=data_digest(
+            run.data.pieces,
+            run.data.lengths,
+            run.positive,
+            run.held_out.pieces,
+            run.held_out.lengths,
+            run.held_out_positive,
+            also=_digest_of_weights(encoder),
+        ),
         checkpoint_path=checkpoint,
         resume=resume,
     )
@@ -179,9 +197,11 @@ def fine_tune_teacher(
     shutil.rmtree(staging, ignore_errors=True)
     run.network.save_pretrained(staging)
     tokenizer.save_pretrained(staging)
+    clipping = {name: getattr(settings, name) for name in ("max_tokens", "head_tokens")}
+    (staging / _CLIPPING_FILE).write_text(json.dumps(clipping) + "\n", encoding="utf-8")
     staging.rename(output)
     checkpoint.unlink(missing_ok=True)
-    return {"history": run.history, "validation": run.metrics}
+    return {"history": run.history, "validation": run.metrics or run.measure()}
 
 
 class _Encoded:
@@ -267,15 +287,8 @@ class _TeacherTraining:
         return (float(loss.detach()) if finite else math.nan), int(self.data.lengths[batch].sum())
 
     def finish_epoch(self, epoch: int, train_loss: float) -> bool:
-        """Measure on the held-out part."""
-        self.network.eval()
-        logits = np.zeros(len(self.held_out), np.float64)
-        budget = _LABELLING_TOKENS[self.device.type]
-        with torch.inference_mode(), _half_precision(self.device):
-            for rows in shuffled_batches(self.held_out.lengths, batch_tokens=budget, rng=np.random.default_rng(0)):
-                found = self.network(**self.held_out.padded(rows, self.device)).logits[:, 0]
-                logits[rows] = found.double().cpu().numpy()
-        self.metrics = evaluate_probabilities(self.held_out_positive, 0.5 * (1 + np.tanh(logits / 2))).as_dict()
+        """Measure, and note it in the history."""
+        self.metrics = self.measure()
         self.history.append(
             {
                 "epoch": epoch + 1,
@@ -290,6 +303,17 @@ class _TeacherTraining:
         )  # fmt: skip
         return False
 
+    def measure(self) -> dict[str, Any]:
+        """Metrics on the held-out part."""
+        self.network.eval()
+        logits = np.zeros(len(self.held_out), np.float64)
+        budget = _LABELLING_TOKENS[self.device.type]
+        with torch.inference_mode(), _half_precision(self.device):
+            for rows in shuffled_batches(self.held_out.lengths, batch_tokens=budget, rng=np.random.default_rng(0)):
+                found = self.network(**self.held_out.padded(rows, self.device)).logits[:, 0]
+                logits[rows] = found.double().cpu().numpy()
+        return evaluate_probabilities(self.held_out_positive, 0.5 * (1 + np.tanh(logits / 2))).as_dict()
+
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """Weights and moments."""
         weights = {f"weights/{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()}
@@ -300,8 +324,6 @@ class _TeacherTraining:
         weights = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.part("weights").items()}
         self.network.load_state_dict(weights)
         self.optimizer.restore(checkpoint.part("adam"), step=step)
-        if self.history:
-            self.metrics = {"accuracy": self.history[-1]["validation_accuracy"]}
 
     def _order(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         rng = np.random.default_rng((self.settings.seed, epoch))
@@ -314,7 +336,9 @@ def _half_precision(device: torch.device) -> torch.autocast:
 
 def _tokenizer(directory: Path) -> Any:
     _require_directory(directory)
-    transformers.utils.logging.set_verbosity_error()  # texts longer than the network's are clipped here
+    # It warns of texts longer than the network takes, which are clipped here, and of outputs that are new.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         return transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -325,12 +349,48 @@ def _network(directory: Path, **options: Any) -> Any:
     _require_directory(directory)
     try:
         return transformers.AutoModelForSequenceClassification.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **options
+            directory,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{directory}: holds no network with weights in safetensors that can be read; name a Hugging Face directory"
         ) from error
+
+
+def _digest_of_weights(directory: Path) -> str:
+    digests = []
+    for path in sorted(Path(directory).glob("*.safetensors")):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return " ".join(digests)
+
+
+def _stored_clipping(directory: Path) -> TeacherSettings:
+    path = directory / _CLIPPING_FILE
+    if not path.exists():
+        return TeacherSettings()
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return TeacherSettings(max_tokens=int(stored["max_tokens"]), head_tokens=int(stored["head_tokens"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: cannot be read; remove it, and texts are clipped to 256 word pieces") from error
+
+
+def _fitting(settings: TeacherSettings, tokenizer: Any, network: Any) -> TeacherSettings:
+    """The settings with no longer texts than the network has positions for."""
+    most = min(
+        settings.max_tokens,
+        tokenizer.model_max_length,
+        getattr(network.config, "max_position_embeddings", None) or settings.max_tokens,
+    )
+    if most < settings.max_tokens:
+        _LOGGER.info("texts are clipped to %d word pieces, which is what the network takes", most)
+    return replace(settings, max_tokens=most)
 
 
 def _require_directory(directory: Path) -> None:

@@ -11,12 +11,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from sentiment_core.artifact import Architecture, Weights
 
-__all__ = ["TorchEncoder", "TorchSentimentNet", "read_weights", "torch_device", "write_weights"]
+__all__ = [
+    "TorchEncoder",
+    "TorchSentimentNet",
+    "locked_dropout",
+    "read_weights",
+    "torch_device",
+    "write_weights",
+]
 
 # PyTorch's names of an LSTM layer's tensors; its gates are in our order.
 _LAYER_NAMES = {
@@ -111,7 +119,7 @@ class TorchSentimentNet(nn.Module):
         }
 
 
-def read_weights(parameters: dict[str, nn.Parameter]) -> dict[str, np.ndarray]:
+def read_weights(parameters: dict[str, nn.Parameter]) -> dict[str, npt.NDArray[np.float32]]:
     """Copy parameters out as float32 arrays."""
     return {name: parameter.detach().cpu().numpy().copy() for name, parameter in parameters.items()}
 

@@ -321,17 +321,17 @@ class TorchPretraining:
         self.history.append(perplexity_of(self.held_out_loss(), epoch=epoch, train_loss=train_loss))
         return False
 
-    @torch.inference_mode()
     def held_out_loss(self) -> float:
         """Mean loss per token over the whole vocabulary, on the held-out texts."""
         self.encoder.eval()
         states, total, count = None, 0.0, 0
-        for window in self.measured.measured_windows():
-            ids = torch.from_numpy(window).to(self.device)
-            hidden, states = self.encoder(self.embedding(ids[:-1]), states)
-            logits = hidden.flatten(0, 1) @ self.embedding.weight.T + self.bias
-            total += float(functional.cross_entropy(logits, ids[1:].reshape(-1).long(), reduction="sum"))
-            count += window[1:].size
+        with torch.inference_mode():
+            for window in self.measured.measured_windows():
+                ids = torch.from_numpy(window).to(self.device)
+                hidden, states = self.encoder(self.embedding(ids[:-1]), states)
+                logits = hidden.flatten(0, 1) @ self.embedding.weight.T + self.bias
+                total += float(functional.cross_entropy(logits, ids[1:].reshape(-1).long(), reduction="sum"))
+                count += window[1:].size
         return total / count
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:

@@ -17,6 +17,7 @@ from sentiment_core.artifact import Architecture, Decision, Model
 from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
+from sentiment_core.domain_shift import calibration_errors, domain_shift
 from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
 from sentiment_core.familiarity import fit_familiarity, word_rarity
 from sentiment_core.holdout import Split
@@ -168,7 +169,9 @@ def train(
         positive_from=decision.positive_from,
     )
     if elsewhere is not None:
-        metrics["elsewhere"] = _quality_elsewhere(scorer, elsewhere)
+        metrics["elsewhere"], shift = _quality_elsewhere(scorer, elsewhere)
+        if shift is not None:
+            metrics["domain_shift"] = shift
     return replace(
         model,
         card=write_card(
@@ -221,9 +224,17 @@ def _judge(
     return decision, metrics
 
 
-def _quality_elsewhere(scorer: Scorer, elsewhere: Labelled) -> dict[str, Any]:
-    """Metrics of a model on other reviews, each of at least one token, and by their groups."""
+def _quality_elsewhere(scorer: Scorer, elsewhere: Labelled) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Metrics of a model on other reviews, each of at least one token, and by their groups; the shift of domains."""
     scores = scorer.score_texts(elsewhere.texts)
     positive, probabilities = elsewhere.positive >= 0.5, scores.positive_probability
-    slices = slice_metrics(elsewhere.texts, scores.n_tokens, positive, probabilities, groups=elsewhere.groups)
-    return {**evaluate_probabilities(positive, probabilities).as_dict(), "slices": slices}
+    quality = {
+        **evaluate_probabilities(positive, probabilities).as_dict(),
+        "slices": slice_metrics(elsewhere.texts, scores.n_tokens, positive, probabilities, groups=elsewhere.groups),
+    }
+    domains = elsewhere.groups.get("domain")
+    if domains is None:
+        return quality, None
+    if errors := calibration_errors(domains, positive, probabilities):
+        quality["calibration_errors"] = errors
+    return quality, domain_shift(domains, positive, probabilities)

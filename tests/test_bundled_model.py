@@ -12,8 +12,7 @@ import pytest
 
 from jobs.cli import VERBS
 from jobs.settings import settings_from
-from sentiment_core.recipes import PretrainSettings
-from sentiment_core.training import TrainSettings
+from sentiment_core.recipes import PretrainSettings, TeacherSettings, TrainSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,29 +23,43 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_recipe_is_made_of_options_that_exist() -> None:
-    printed = make("-n", "DATA=some").stdout.replace("\\\n", " ")
+SETTINGS = {"pretrain": PretrainSettings, "teach": TeacherSettings, "train": TrainSettings}
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu:0"])
+def test_the_recipe_is_made_of_options_that_exist(device: str) -> None:
+    # Of all steps, as if none had been done here.
+    printed = make("-n", "-B", "DATA=some", "ENCODER=other", f"DEVICE={device}").stdout.replace("\\\n", " ")
     commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith(".venv/bin/sentiment ")]
-    assert [command[0] for command in commands] == ["pretrain", "train", "train", "label", "pretrain", "train", "train"]
+    assert sorted(command[0] for command in commands) == ["label", "pretrain", "teach", "train"]
     written: list[str] = []
     for verb, *arguments in commands:
         parser = argparse.ArgumentParser()
         import_module(VERBS[verb][0]).add_arguments(parser)
         options = parser.parse_args(arguments)
-        if verb != "label":
-            settings_from(options, PretrainSettings if verb == "pretrain" else TrainSettings)
-        read = [
-            *getattr(options, "models", []),
-            getattr(options, "language_model", "none"),
-            getattr(options, "model", None) or "none",
-        ]
+        if verb in SETTINGS:
+            settings_from(options, SETTINGS[verb])
+        assert options.device == device
+        read = [*getattr(options, "teacher", []), getattr(options, "language_model", "none") or "none"]
         assert {name for name in read if name.startswith("build/")} <= set(written), "made by a step before it"
         written.append(str(options.output))
-    assert [Path(name).name for name in written[-2:]] == ["first_sentiment", "sentiment"]
+    assert Path(written[-1]).name == "sentiment"
 
 
-@pytest.mark.skipif((ROOT / "build/bundled-model").exists(), reason="a run is under way here")
+WAITS = pytest.mark.skipif((ROOT / "build/bundled-model").exists(), reason="a run is under way here")
+
+
+@WAITS
 def test_without_data_the_cure_is_named() -> None:
     failed = make("DATA=nowhere")
     assert failed.returncode == 2
-    assert "DATA=nowhere holds no imdb_train.parquet and imdb_unsup.parquet; name their directory" in failed.stderr
+    assert "DATA=nowhere holds no imdb_train.parquet; name the directory of the reviews" in failed.stderr
+
+
+@WAITS
+def test_without_an_encoder_the_cure_is_named(tmp_path: Path) -> None:
+    for name in ("imdb_train", "imdb_unsup", "reviews_pool"):
+        (tmp_path / f"{name}.parquet").touch()
+    failed = make(f"DATA={tmp_path}", "ENCODER=nowhere")
+    assert failed.returncode == 2
+    assert "ENCODER=nowhere holds no config.json; name a Hugging Face directory of all-MiniLM-L6-v2" in failed.stderr

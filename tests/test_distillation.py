@@ -16,7 +16,7 @@ from runs import labelled_reviews, rows_of
 
 from sentiment_core import distillation
 from sentiment_core.artifact import Model
-from sentiment_core.distillation import Ensemble, WordSequenceModel
+from sentiment_core.distillation import Ensemble, WordSequenceModel, member_of_models
 from sentiment_core.errors import EnvironmentFault
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.labelled import Labelled
@@ -130,7 +130,7 @@ def test_a_text_without_a_token_says_nothing(linear: WordSequenceModel) -> None:
 
 
 def test_a_teachers_probabilities_are_labels_to_learn_from(linear: WordSequenceModel) -> None:
-    soft = Labelled(texts=DATA.texts, positive=np.where(DATA.positive, 0.6, 0.4))
+    soft = Labelled(texts=DATA.texts, positive=np.where(DATA.positive, 0.7, 0.3))
     again = WordSequenceModel().fit(soft).logits(HELD_OUT.texts)
     np.testing.assert_array_equal(again, linear.logits(HELD_OUT.texts))
 
@@ -150,8 +150,8 @@ def models() -> list[Model]:
 
 
 @pytest.fixture(scope="module")
-def ensemble(models: list[Model]) -> Ensemble:
-    return Ensemble.fit(models, DATA, held_out=HELD_OUT)
+def ensemble(models: list[Model], linear: WordSequenceModel) -> Ensemble:
+    return Ensemble.fit({"models": member_of_models(models), "linear": linear.logits}, held_out=HELD_OUT)
 
 
 def test_an_ensemble_weighs_the_mean_logit_of_models_and_that_of_word_sequences(
@@ -193,11 +193,11 @@ def test_no_other_weights_fit_the_held_out_reviews_better(ensemble: Ensemble, po
     assert loss(ensemble.weights) < loss(ensemble.weights + change * np.eye(3)[position])
 
 
-def test_a_member_that_contradicts_the_labels_is_turned_round(models: list[Model]) -> None:
+def test_a_member_that_contradicts_the_labels_is_turned_round(linear: WordSequenceModel, models: list[Model]) -> None:
     """Then its weight is negative: the held-out reviews decide."""
     part = rows_of(HELD_OUT, slice(60))
     contrary = Labelled(texts=part.texts, positive=~part.positive)
-    ensemble = Ensemble.fit(models[:1], DATA, held_out=contrary)
+    ensemble = Ensemble.fit({"models": member_of_models(models[:1]), "linear": linear.logits}, held_out=contrary)
     assert ensemble.weights[1] < 0
     assert ensemble.report(contrary)["ensemble"]["auc"] > 0.8
 

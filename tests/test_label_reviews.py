@@ -16,7 +16,7 @@ from models import tiny_model
 
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model, save_model
-from sentiment_core.distillation import Ensemble, WordSequenceModel
+from sentiment_core.distillation import Ensemble, WordSequenceModel, member_of_models
 from sentiment_core.holdout import held_out_mask
 from sentiment_core.labelled import Labelled
 from sentiment_core.text import valid_utf8
@@ -101,7 +101,11 @@ def test_labels_are_the_ensembles_probabilities(label: Any, place: Path, tmp_pat
         )
         for part in (~rows_held_out, rows_held_out)
     ]
-    ensemble = Ensemble.fit([tiny_model(1), tiny_model(2)], parts[0], held_out=parts[1])
+    members = {
+        "models": member_of_models([tiny_model(1), tiny_model(2)]),
+        "linear": WordSequenceModel().fit(parts[0]).logits,
+    }
+    ensemble = Ensemble.fit(members, held_out=parts[1])
     found = table["teacher_probability"].to_numpy()
     np.testing.assert_allclose(found, ensemble.probabilities(table["text"].combine_chunks()), atol=1e-6)
     assert ((found >= 0) & (found <= 1)).all()

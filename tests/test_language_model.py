@@ -180,7 +180,7 @@ def test_an_epoch_is_the_stream_of_texts_in_windows() -> None:
     pipeline = tiny_model(max_tokens=1000).text
     corpus = Corpus.encode([CORPUS[:30]], pipeline)
     architecture = Architecture(vocab_size=len(pipeline.vocabulary), embed_size=4, hidden_size=4)
-    run = pretraining.Pretraining(corpus, corpus, architecture=architecture, settings=SETTINGS, device=mx.cpu())
+    run = pretraining.Pretraining(corpus, corpus, architecture=architecture, settings=SETTINGS)
     epochs = [list(run.batches(epoch, 0)) for epoch in (0, 1)]
     lanes = [np.concatenate([windows[0][:1], *(window[1:] for window in windows)]) for windows in epochs]
     for windows, lane in zip(epochs, lanes):
@@ -254,13 +254,12 @@ def test_samples_follow_the_flattened_unigram_distribution() -> None:
         corpus,
         architecture=Architecture(vocab_size=8, embed_size=4, hidden_size=4),
         settings=replace(SETTINGS, negatives=16),
-        device=mx.cpu(),
     )
     expected = ((counts + 1) / (counts + 1).sum()) ** 0.75
     expected /= expected.sum()
-    drawn = np.searchsorted(run.cumulative, np.random.default_rng(0).random(200_000))
+    drawn = np.searchsorted(run.sampler.cumulative, np.random.default_rng(0).random(200_000))
     np.testing.assert_allclose(np.bincount(drawn, minlength=8) / 200_000, expected, atol=0.005)
-    np.testing.assert_allclose(np.exp(run.log_draws), 16 * expected, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(run.sampler.log_draws), 16 * expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

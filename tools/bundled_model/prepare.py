@@ -2,9 +2,13 @@
 
     python -m tools.bundled_model.prepare DATA OUTPUT [--templates FILE]
 
-DATA holds ``imdb_train.parquet``, ``imdb_unsup.parquet`` and ``reviews_pool.parquet``. OUTPUT gets ``labelled.parquet``
-(text, label from 0 to 1, product_id, source), ``unlabelled.parquet`` (text), ``elsewhere.parquet`` (text, label, domain)
-with the sources that nothing is trained on, and ``vocabulary.txt``.
+DATA holds ``imdb_train.parquet``, ``imdb_unsup.parquet`` and ``reviews_pool.parquet``. OUTPUT gets
+
+- ``labelled.parquet``: text, label from 0 to 1, product_id, source, and label_share, the weight of the label beside
+  the teacher's in what the model learns;
+- ``unlabelled.parquet``: text;
+- ``elsewhere.parquet``: text, label 0 or 1, and domain, of the sources that nothing is trained on;
+- ``vocabulary.txt``: the words, the most frequent first.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ _VOCAB_SIZE = 33_000
 _FEWEST_OCCURRENCES = 5
 # Each source's words count by this power of its tokens: none swamps the others, none decides with a hundred reviews.
 _SOURCE_POWER = 0.55
+# Labels of reviews err more often than the targets of templates.
+_REVIEW_SHARE, _TEMPLATE_SHARE = 0.5, 0.7
 _SEED = 1
 
 
@@ -61,9 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         labelled = pa.concat_tables([labelled, _templates(options.templates)])
     judged = reviews.filter(pc.and_(elsewhere, is_labelled))
     judged = judged.filter(pc.not_equal(judged["label"], 0.5))
-    _write(labelled, options.output / "labelled.parquet", ["text", "label", "product_id", "source"])
+    is_template = pc.equal(labelled["source"], _TEMPLATES)
+    labelled = labelled.append_column("label_share", pc.if_else(is_template, _TEMPLATE_SHARE, _REVIEW_SHARE))
+    _write(labelled, options.output / "labelled.parquet", ["text", "label", "product_id", "source", "label_share"])
     _write(unlabelled, options.output / "unlabelled.parquet", ["text"])
-    judged = judged.rename_columns({"source": "domain"})
+    judged = judged.rename_columns(["domain" if name == "source" else name for name in judged.column_names])
     _write(judged, options.output / "elsewhere.parquet", ["text", "label", "domain"])
     words, unknown = _vocabulary(known)
     (options.output / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
