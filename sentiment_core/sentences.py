@@ -36,11 +36,11 @@ def cut_sentences(texts: pa.Array | pa.ChunkedArray, *, per_text: int, seed: int
     for pattern, replacement in zip(_END, _CUT):
         cut = pc.replace_substring_regex(cut, pattern=pattern, replacement=replacement)
     pieces = pc.split_pattern(cut.fill_null(""), pattern="\n")
-    counts = pc.list_value_length(pieces).to_numpy()
+    owner = np.repeat(np.arange(len(pieces)), pc.list_value_length(pieces).to_numpy())
     sentences = pc.utf8_trim_whitespace(pieces.flatten())
-    owner = np.repeat(np.arange(len(counts)), counts)
     length = pc.utf8_length(sentences).to_numpy()
-    usable = (counts[owner] > 1) & (length >= _FEWEST_CHARACTERS) & (length <= _MOST_CHARACTERS)
+    n_sentences = np.bincount(owner[length > 0], minlength=len(pieces))  # of each text; a mark may end it
+    usable = (n_sentences[owner] > 1) & (length >= _FEWEST_CHARACTERS) & (length <= _MOST_CHARACTERS)
     rng = np.random.default_rng((seed, 1 << 22))
     order = rng.permutation(np.flatnonzero(usable))
     order = order[np.argsort(owner[order], kind="stable")]  # each text's sentences together, in random order

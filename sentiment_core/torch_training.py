@@ -1,6 +1,8 @@
 """The steps of fine-tuning and pre-training in PyTorch, as `fine_tuning` and `pretraining` take them in MXNet.
 
-Each step seeds its own masks, so that a run that was killed and resumed follows the same curve.
+Network, loss, clipping and update are the same but for one thing: MXNet leaves the words that a step has not seen as
+they are, while here they go on moving by their moments. Each step seeds its own masks, so that a run that was killed
+and resumed follows the same curve.
 
 Axes: N reviews or lanes, T tokens, V words, E = H units, K sampled words, M = T * N.
 """
@@ -192,7 +194,8 @@ class TorchFineTuning:
     def finish_epoch(self, epoch: int, train_loss: float) -> bool:
         """Measure the averaged weights, as they will be stored, and keep them if they are the best so far."""
         current = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-        averaged = {name: average.cpu().numpy() for name, average in self.average.items()}
+        # Copied: on a CPU the array would be the tensor's own memory, which the next epoch overwrites.
+        averaged = {name: average.cpu().numpy().copy() for name, average in self.average.items()}
         write_weights(self.parameters, self.best.storable(averaged))
         logits = self._logits(self.validation)
         with torch.no_grad():

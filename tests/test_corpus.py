@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment_core import corpus
-from sentiment_core.corpus import Corpus
+from sentiment_core.corpus import Corpus, WordSampler
 from sentiment_core.text import END_ID, SPECIAL_TOKENS, TextPipeline, TextSettings, Vocabulary
 
 PIPELINE = TextPipeline(settings=TextSettings(), vocabulary=Vocabulary((*SPECIAL_TOKENS, "a", "b")))
@@ -69,3 +69,36 @@ def test_no_text_fills_no_lane() -> None:
     corpus = Corpus.encode([], PIPELINE)
     assert (len(corpus.token_ids), corpus.offsets.tolist()) == (0, [0])
     assert corpus.lanes(3, order=np.arange(0)).shape == (0, 3)
+
+
+@given(ROWS, st.integers(1, 50), st.integers(0, 9))
+def test_sampled_words_are_of_the_vocabulary_and_follow_from_the_seed(
+    rows: list[list[int]], negatives: int, seed: int
+) -> None:
+    sampler = WordSampler.of(corpus_of(rows), vocab_size=100, negatives=negatives)
+    drawn, again = (sampler.draw(np.random.default_rng(seed)) for _ in range(2))
+    assert drawn.shape == (negatives,)
+    assert drawn.dtype == np.int32
+    assert ((drawn >= 0) & (drawn < 100)).all()
+    np.testing.assert_array_equal(drawn, again)
+    counts = np.bincount(np.array([token for row in rows for token in [*row, END_ID]]), minlength=100) + 1
+    np.testing.assert_allclose(np.exp(sampler.log_unigram), counts / counts.sum(), rtol=1e-5)
+    expected = negatives * counts**0.75 / (counts**0.75).sum()
+    np.testing.assert_allclose(np.exp(sampler.log_draws), expected, rtol=1e-5)
+
+
+def test_a_draw_at_the_very_end_is_the_last_word() -> None:
+    """Rounding may leave the cumulative probability below 1."""
+    sampler = WordSampler.of(corpus_of([[4]]), vocab_size=100, negatives=3)
+    short = WordSampler(
+        negatives=3,
+        cumulative=sampler.cumulative * (1 - 1e-9),
+        log_draws=sampler.log_draws,
+        log_unigram=sampler.log_unigram,
+    )
+
+    class Last:
+        def random(self, n: int) -> Any:
+            return np.full(n, np.nextafter(1.0, 0.0))
+
+    assert short.draw(Last()).tolist() == [99, 99, 99]  # type: ignore[arg-type]

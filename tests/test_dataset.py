@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import tiny_model
 from runs import labelled_reviews
 
-from sentiment_core.dataset import Dataset
+from sentiment_core.dataset import Dataset, shuffled_batches
 from sentiment_core.errors import InputError
 from sentiment_core.labelled import Labelled
 from sentiment_core.text import (
@@ -185,3 +185,32 @@ def test_what_tells_datasets_apart() -> None:
     datasets = [DATASET, Dataset.of(labels, PIPELINE, name="a"), DATASET.with_excerpts(0.1, sentence_ends=ENDS, seed=1)]
     contents = {b"".join(array.tobytes() for array in dataset.arrays()) for dataset in datasets}
     assert len(contents) == 3
+
+
+# Batches of similar length.
+
+LENGTHS = st.lists(st.integers(1, 120), max_size=400)
+
+
+@given(LENGTHS, st.integers(1, 900), st.integers(0, 5))
+def test_each_row_is_in_one_batch_and_no_batch_is_over_its_budget(
+    lengths: list[int], batch_tokens: int, seed: int
+) -> None:
+    array = np.array(lengths, np.int32)
+    batches = shuffled_batches(array, batch_tokens=batch_tokens, rng=np.random.default_rng(seed))
+    assert sorted(row for batch in batches for row in batch.tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * array[batch].max() <= batch_tokens
+    again = shuffled_batches(array, batch_tokens=batch_tokens, rng=np.random.default_rng(seed))
+    assert [batch.tolist() for batch in again] == [batch.tolist() for batch in batches]
+
+
+def test_batches_are_full_their_texts_alike_and_their_order_random() -> None:
+    lengths = np.random.default_rng(0).integers(1, 400, size=20_000)
+    first, second = (shuffled_batches(lengths, batch_tokens=4_000, rng=np.random.default_rng(seed)) for seed in (1, 2))
+    padded = sum(len(batch) * int(lengths[batch].max()) for batch in first)
+    assert lengths.sum() / padded > 0.9, "little padding"
+    assert padded / len(first) > 0.9 * 4_000, "few half-empty batches"
+    longest = np.array([lengths[batch].max() for batch in first])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.1, "short texts do not come first"
+    assert [batch.tolist() for batch in first] != [batch.tolist() for batch in second]
