@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from safetensors import SafetensorError
 
 from sentiment_core.checkpoint import Checkpoint, data_digest
 from sentiment_core.dataset import shuffled_batches
@@ -356,7 +357,7 @@ def _network(directory: Path, **options: Any) -> Any:
             dtype=torch.float32,
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{directory}: holds no network with weights in safetensors that can be read; name a Hugging Face directory"
         ) from error

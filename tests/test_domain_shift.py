@@ -69,9 +69,8 @@ def test_few_domains_have_no_spread_and_reviews_without_one_count_nowhere() -> N
 
 
 def test_a_domain_of_one_review_or_of_no_error_is_no_division_by_zero() -> None:
-    found = domain_shift(
-        pa.array(["a", "b", "c", "c"]), np.array([True, False, True, True]), np.array([1.0, 0, 0.5, 1])
-    )
+    positive, probabilities = np.array([True, False, True, True]), np.array([1.0, 0, 0.5, 1])
+    found = domain_shift(pa.array(["a", "b", "c", "c"]), positive, probabilities)
     assert found is not None
     assert all(np.isfinite(value) for value in found.values())
 

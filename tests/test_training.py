@@ -13,7 +13,7 @@ from models import tiny_model
 from reference import reference_logit, reference_probability
 from runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps, rows_of
 
-from sentiment_core import fine_tuning, training
+from sentiment_core import fine_tuning, training, training_loop
 from sentiment_core.artifact import Model, load_model, save_model
 from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.errors import InputError, UsageError
@@ -85,7 +85,7 @@ def script_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
         metrics = evaluate_probabilities(labels, probabilities)
         return replace(metrics, log_loss=next(script, metrics.log_loss))
 
-    monkeypatch.setattr(fine_tuning, "evaluate_probabilities", scripted)
+    monkeypatch.setattr(training_loop, "evaluate_probabilities", scripted)
 
 
 def weights_by_epoch(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
