@@ -12,7 +12,7 @@ from jobs.labelled_reviews import holdout_columns, read_texts
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
 from sentiment_core.artifact import check_target, save_model
-from sentiment_core.errors import InputError, UsageError
+from sentiment_core.errors import InputError, ModelError, UsageError
 from sentiment_core.holdout import Split
 from sentiment_core.language_model import pretrain
 from sentiment_core.recipes import PretrainSettings
@@ -100,7 +100,9 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
 
 def _vocabulary(path: Path) -> Vocabulary:
     try:
-        return Vocabulary(tuple(path.read_text(encoding="utf-8").split("\n")[:-1]))
+        return Vocabulary(tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n")))
+    except ModelError as error:
+        raise InputError(f"{path}: {str(error).removeprefix('vocabulary.txt: ')}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: the vocabulary cannot be read ({error}); name a text file of a word a line"

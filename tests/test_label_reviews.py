@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from models import tiny_model
 
+from jobs import label_reviews
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model, save_model
 from sentiment_core.distillation import Ensemble, WordSequenceModel, member_of_models
@@ -153,6 +156,121 @@ def test_a_sample_of_few_products_holds_out_the_same_ones(label: Any, tmp_path: 
     assert not set(measured) & set(labelled)
 
 
+# Targets of labelled reviews, sentences, teachers.
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+def test_labelled_reviews_are_written_with_a_share_of_their_label(label: Any, tmp_path: Path, by_column: bool) -> None:
+    stars = LABELLED["stars"].to_numpy(zero_copy_only=False)
+    soft = pa.array(np.where(np.isnan(stars), np.nan, (stars - 1) / 4), from_pandas=True)
+    rows = np.arange(len(LABELLED))
+    shares = np.where(rows % 2, 0.75, 1.0)
+    table = LABELLED.append_column("soft", soft).append_column("share", pa.array(shares))
+    pq.write_table(table, tmp_path / "soft.parquet")
+    options: dict[str, Any] = {"input": tmp_path / "soft.parquet", "label_column": "soft", "soft_labels": []}
+    options |= {"label_share_column": "share"} if by_column else {"label_share": 0.75}
+    code, (report,), sentence = label(**options)
+    assert code == 0, sentence
+    written = pq.read_table(tmp_path / "labels.parquet")
+    known = ~np.isnan(stars) & ~held_out(LABELLED)
+    measured = set(LABELLED["text"].filter(pa.array(~np.isnan(stars) & held_out(LABELLED) & (stars != 3))).to_pylist())
+    own = [
+        (text, (star - 1) / 4, share if by_column else 0.75)
+        for text, star, share, takes_part in zip(LABELLED["text"].to_pylist(), stars, shares, known)
+        if takes_part and (text is None or text not in measured)
+    ]
+    n_own = len(own)
+    assert n_own > 80
+    assert report["texts"] == len(written) == n_own + len(texts_to_label(UNLABELLED))
+    assert written["text"][:n_own].to_pylist() == [text for text, _, _ in own]
+    probabilities = written["teacher_probability"].to_numpy()[:n_own]
+    of_ensemble = []
+    for probability, (_, target, share) in zip(probabilities, own):
+        if share == 1:
+            assert probability == pytest.approx(target)
+        else:
+            of_ensemble.append((probability - share * target) / (1 - share))
+    assert 0 < min(of_ensemble) < 0.3 < 0.7 < max(of_ensemble) < 1
+
+
+def test_neutral_labels_teach_the_linear_model_nothing(label: Any, tmp_path: Path) -> None:
+    """Of a label at 0.5 neither class is right."""
+    stars = LABELLED["stars"].to_numpy(zero_copy_only=False)
+    soft = pa.array(np.where(np.isnan(stars), np.nan, (stars - 1) / 4), from_pandas=True)
+    pq.write_table(LABELLED.append_column("soft", soft), tmp_path / "soft.parquet")
+    clear = LABELLED.filter(pa.array(stars != 3))
+    pq.write_table(clear, tmp_path / "clear.parquet")
+    results = []
+    for options in (
+        {"input": tmp_path / "soft.parquet", "label_column": "soft", "soft_labels": []},
+        {"input": tmp_path / "clear.parquet"},
+    ):
+        code, (report,), sentence = label(**options)
+        assert code == 0, sentence
+        results.append(
+            (report["weights"], pq.read_table(tmp_path / "labels.parquet")["teacher_probability"].to_numpy())
+        )
+    assert results[0][0] == pytest.approx(results[1][0])
+    np.testing.assert_allclose(results[0][1], results[1][1])
+
+
+def test_sequences_of_the_linear_model_are_an_option(label: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, int]] = []
+    init = WordSequenceModel.__init__
+    monkeypatch.setattr(
+        WordSequenceModel, "__init__", lambda model, **options: (made.append(options), init(model, **options))[1]
+    )
+    assert label(linear_words=2, linear_min_count=3)[0] == 0
+    assert made == [{"n_words": 2, "min_count": 3}]
+    code, (report,), _ = label(no_linear=[])
+    assert (code, len(report["weights"])) == (0, 2)
+
+
+class _Teacher:
+    """Knows by the length of a text."""
+
+    def __init__(self, path: Path, *, device: str) -> None:
+        assert (path.name, device) == ("teacher", "cpu")
+
+    def probabilities(self, texts: pa.Array) -> npt.NDArray[np.float64]:
+        lengths = pc.utf8_length(texts.fill_null("")).to_numpy(zero_copy_only=False).astype(float)
+        return 1 / (1 + lengths)
+
+
+@pytest.fixture
+def stub_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of PyTorch and transformers."""
+    monkeypatch.setitem(sys.modules, "sentiment_core.teacher", SimpleNamespace(Teacher=_Teacher))
+    monkeypatch.setattr(label_reviews, "require_torch_device", lambda name: name)
+
+
+@pytest.mark.usefixtures("stub_teacher")
+def test_sentences_are_labelled_by_the_teacher_alone(label: Any, tmp_path: Path) -> None:
+    code, (report,), sentence = label(teacher=["teacher"], sentences=2)
+    assert code == 0, sentence
+    assert report.keys() >= {"models", "teacher", "linear", "ensemble"}
+    table = pq.read_table(tmp_path / "labels.parquet")
+    n_whole = len(texts_to_label(UNLABELLED))
+    texts, found = table["text"].to_pylist(), table["teacher_probability"].to_numpy()
+    assert texts[:n_whole] == texts_to_label(UNLABELLED).to_pylist()
+    sentences = texts[n_whole:]
+    assert len(sentences) > 50
+    assert found[n_whole:] == pytest.approx([1 / (1 + len(sentence)) for sentence in sentences])
+    assert found[0] != pytest.approx(1 / (1 + len(texts[0]))), "a whole review is the ensemble's"
+    known = LABELLED.filter(pc.is_valid(LABELLED["stars"]))
+    wholes = [*texts_to_label(known).to_pylist(), *texts_to_label(UNLABELLED).to_pylist()]
+    assert all(any(sentence in whole and sentence != whole for whole in wholes) for sentence in sentences)
+    assert any(sentence not in " ".join(texts[:n_whole]) for sentence in sentences), "of labelled reviews, too"
+
+
+def test_without_a_teacher_the_ensemble_labels_sentences(label: Any, tmp_path: Path) -> None:
+    code, (report,), sentence = label(sentences=1)
+    assert code == 0, sentence
+    assert report["texts"] > len(texts_to_label(UNLABELLED)) + 50
+    found = pq.read_table(tmp_path / "labels.parquet")["teacher_probability"].to_numpy()
+    assert ((found > 0) & (found < 1)).all()
+
+
 # What `label` refuses.
 
 
@@ -173,6 +291,15 @@ def test_a_sample_of_few_products_holds_out_the_same_ones(label: Any, tmp_path: 
         ({"output": "folder.parquet"}, 2, "ends in .parquet"),
         ({"validation_fraction": 1}, 2, "held-out fraction must be from 0 to below 1"),
         ({"validation_fraction": "nan"}, 2, "held-out fraction must be from 0 to below 1"),
+        ({"label_share": 1.5}, 2, "--label-share must be from 0 to 1, not 1.5"),
+        ({"label_share_column": "nowhere"}, 3, "'nowhere' is missing"),
+        ({"label_share_column": "text"}, 3, "text must be numbers from 0 to 1"),
+        ({"label_share_column": "stars"}, 3, "stars is 5 in"),
+        ({"sentences": -1}, 2, "--sentences must be 0 or more, not -1"),
+        ({"linear_words": 0}, 2, "--linear-words must be at least 1, not 0"),
+        ({"linear_min_count": 0}, 2, "--linear-min-count must be at least 1, not 0"),
+        ({"soft_labels": []}, 3, "stars is 5 in"),
+        ({"models": []}, 2, "nothing labels: name models with --models, classifiers with --teacher, or both"),
         ({"positive_above": 9}, 3, "both classes"),
         ({"validation_fraction": 0}, 3, "both classes"),
         ({"input": "unlike.parquet"}, 3, "no word in common"),

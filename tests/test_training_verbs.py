@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,8 +22,10 @@ from jobs.settings import add_settings
 from sentiment_core import artifact
 from sentiment_core.artifact import load_model, save_model
 from sentiment_core.fine_tuning import FineTuning
+from sentiment_core.holdout import held_out_mask
 from sentiment_core.pretraining import Pretraining
 from sentiment_core.recipes import PretrainSettings, TrainSettings
+from sentiment_core.text import SPECIAL_TOKENS
 
 REVIEWS = generate_reviews(300, seed=3, odd_texts=False)
 LABELS = ["--label-column", "stars", "--positive-above", 3]
@@ -292,3 +295,118 @@ def test_a_table_from_elsewhere_is_checked_before_training(
     usual = {"text": ["good", "bad", "so so"], "label": [1, 0, 0], "domain": ["tea", "soap", None]}
     pq.write_table(pa.table(usual | columns), tmp_path / "elsewhere.parquet")
     refuses("train", "--elsewhere", tmp_path / "elsewhere.parquet", says=says)
+
+
+# A vocabulary of one's own.
+
+OWN_WORDS = ["the", "kettle", "is", "good", "bad", ".", "zorblat", "👍"]
+
+
+@pytest.mark.parametrize("end", ["\n", ""], ids=["line feed at the end", "none"])
+def test_a_language_model_has_the_words_of_its_vocabulary(teach: Any, tmp_path: Path, end: str) -> None:
+    words = [*SPECIAL_TOKENS, *OWN_WORDS]
+    (tmp_path / "words.txt").write_text("\n".join(words) + end)
+    code, _, sentence = teach("pretrain", "--vocabulary", tmp_path / "words.txt")
+    assert code == 0, sentence
+    assert load_model(tmp_path / "out", kind="language_model").text.vocabulary.words == tuple(words)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "words.txt: the vocabulary cannot be read"),
+        (b"\xff\xfe", "words.txt: the vocabulary cannot be read"),
+        (b"", "words.txt: must begin with"),
+        (b"good\nbad\n", "words.txt: must begin with"),
+        (
+            "\n".join([*SPECIAL_TOKENS, "good", "bad", "good"]).encode(),
+            "words.txt: holds the word 'good' more than once",
+        ),
+        ("\n".join([*SPECIAL_TOKENS, "good", "", "bad"]).encode(), "words.txt: holds ''; a word is not empty"),
+        ("\r\n".join([*SPECIAL_TOKENS, "good"]).encode(), "words.txt: must begin with"),
+    ],
+    ids=str,
+)
+def test_a_vocabulary_that_is_none_is_refused(refuses: Any, tmp_path: Path, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "words.txt").write_bytes(content)
+    refuses("pretrain", "--vocabulary", tmp_path / "words.txt", says=says)
+
+
+def test_a_language_model_to_start_from_has_its_own_words(refuses: Any, tmp_path: Path) -> None:
+    save_model(tiny_model(kind="language_model"), tmp_path / "lm")
+    (tmp_path / "words.txt").write_text("\n".join([*SPECIAL_TOKENS, *OWN_WORDS]))
+    options = ["--language-model", tmp_path / "lm", "--vocabulary", tmp_path / "words.txt"]
+    refuses("pretrain", *options, says="the language model to start from has its own words", code=2)
+
+
+# Labels from 0 to 1.
+
+
+def test_soft_labels_are_learnt_as_they_are_and_neutral_ones_not_measured(
+    teach: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.array([0.0, 1.0, 0.5, 0.2, 0.9] * (len(REVIEWS) // 5))
+    soft = pa.table({"text": REVIEWS["text"], "label": labels})
+    held_out = held_out_mask(soft["text"], fraction=0.2)
+    learnt: list[float] = []
+    start = FineTuning.start
+    monkeypatch.setattr(FineTuning, "start", lambda run: (learnt.extend(run.data.positive.tolist()), start(run))[1])
+    code, (report,), sentence = teach("train", "--soft-labels", "--label-column", "label", reviews=soft)
+    assert code == 0, sentence
+    assert report["validation"]["n"] == np.count_nonzero(held_out & (labels != 0.5))
+    assert sorted(learnt) == pytest.approx(sorted(labels[~held_out]))
+    assert 0.5 in learnt
+
+
+def test_labels_that_are_no_probabilities_are_refused(refuses: Any) -> None:
+    says = "stars is 2 in"
+    refuses("train", "--soft-labels", says=says)
+    refuses("train", "--soft-labels", says="rows; with --soft-labels it must be from 0 to 1")
+
+
+# Teacher's labels alone.
+
+
+def test_only_the_teachers_labels_are_learnt_if_asked_for(
+    teach: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"a kettle of kind {number}" for number in range(60)]
+    taught = pa.table({"text": texts, "teacher_probability": np.linspace(0.1, 0.9, 60)})
+    pq.write_table(taught, tmp_path / "taught.parquet")
+    learnt: list[list[float]] = []
+    start = FineTuning.start
+    monkeypatch.setattr(FineTuning, "start", lambda run: (learnt.append(run.data.positive.tolist()), start(run))[1])
+    options = ["--teacher-labels", tmp_path / "taught.parquet", "--batch-tokens", 150]
+    for more in (["--teacher-labels-only"], []):
+        code, _, sentence = teach("train", *options, *more)
+        assert code == 0, sentence
+    only, both = learnt
+    assert only == pytest.approx(np.linspace(0.1, 0.9, 60).tolist())
+    assert len(both) > 200
+    assert both[-60:] == only
+    assert load_model(tmp_path / "out").provenance["teacher_labelled_reviews"] == 60
+
+
+def test_the_teachers_labels_alone_are_none_without_them(refuses: Any) -> None:
+    refuses("train", "--teacher-labels-only", says="--teacher-labels-only needs --teacher-labels", code=2)
+
+
+def test_the_spread_of_domains_is_stored_and_in_the_card(teach: Any, tmp_path: Path) -> None:
+    n = 600
+    table = pa.table(
+        {"text": ["good", "bad", "so so"] * (n // 3), "label": [1, 0] * (n // 2), "domain": ["tea", "soap"] * (n // 2)}
+    )
+    table = pa.concat_tables([table, table.set_column(2, "domain", pa.array(["app"] * n))])
+    pq.write_table(table, tmp_path / "elsewhere.parquet")
+    code, _, sentence = teach("train", "--elsewhere", tmp_path / "elsewhere.parquet")
+    assert code == 0, sentence
+    model = load_model(tmp_path / "out")
+    shift = model.metrics["domain_shift"]
+    assert shift.keys() == {"domains", "mean", "standard_error", "standard_deviation"}
+    # Soap is never good and tea always, which the words do not say.
+    assert shift["domains"] == 3
+    assert shift["standard_deviation"] > 0.3
+    assert f"standard deviation of {shift['standard_deviation']:.4f}" in " ".join(model.card.split())
+    assert [row["domain"] for row in model.metrics["elsewhere"]["calibration_errors"]] == ["app", "soap", "tea"]
+    assert "| soap | 300 | 0." in model.card.partition("Calibration error of the domains")[2]
