@@ -84,6 +84,6 @@ $(uv): Makefile
 clean: ## remove all that these targets made
 	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache ./*.egg-info \
 	  spark-warehouse metastore_db derby.log
-	@find jobs sentiment_core tests -name __pycache__ -prune -exec rm -rf {} +
+	@find jobs sentiment_core tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 include bench.mk bundled_model.mk faults.mk

@@ -169,7 +169,7 @@ def _vocabulary(reviews: pa.Table) -> tuple[list[str], dict[str, float]]:
         n_tokens = sum(words.values())
         total.update(words)
         for word, count in words.items():
-            weighted[word] += count * n_tokens ** (_SOURCE_POWER - 1)  # type: ignore[assignment]
+            weighted[word] += count * n_tokens ** (_SOURCE_POWER - 1)
     frequent = [word for word, _ in weighted.most_common() if total[word] >= _FEWEST_OCCURRENCES]
     chosen = set(frequent[: _VOCAB_SIZE - len(SPECIAL_TOKENS)])
     unknown = {
