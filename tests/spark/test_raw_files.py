@@ -187,3 +187,17 @@ def test_inspect_tells_what_a_run_would_find(spark: SparkSession, sentiment: Any
     command = f"sentiment score --input '{source}' --output scores --id-column Key --text-column Comment"
     assert report["command"] == f"{command} --keep-columns Day,Stars"
     assert report["command"] in sentence
+
+
+def test_files_that_only_hadoop_opens_are_fetched(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text('id,text\n1,"a\nb"\n')
+    conf: Any = spark._jsparkSession.sessionState().conf()
+    key = "fs.viewfs.mounttable.reviews.link./in"
+    conf.setConfString(key, (tmp_path / "in").as_uri())
+    try:
+        found = open_input(spark, ["viewfs://reviews/in/*.csv"])
+        assert [tuple(row) for row in found.frame.collect()] == [("1", "a\nb")]
+        assert found.describe()["raw_files"]["records"] == 1
+    finally:
+        conf.unsetConf(key)
