@@ -25,6 +25,7 @@ from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
 from jobs.session import spark_session
+from jobs.tables.conversion import forget_converted
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         )
         report = run_once(session, given, models=models, run_date=day, timings=Timings(), where=_where(options, day))
         emit(report)
+        if options.date_column is None:
+            forget_converted()  # each date has files of its own
         statuses[report["status"]] += 1
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items()))
     left = f"; {undated:,} rows have no {options.date_column} and belong to no date" if undated else ""

@@ -14,6 +14,7 @@ Write the default demo file::
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -242,18 +243,25 @@ def generate_reviews(n_reviews: int = 600, *, seed: int = 7, odd_texts: bool = T
 
 
 def write_reviews(path: Path, *, n_reviews: int = 600, seed: int = 7, odd_texts: bool = True) -> None:
-    """Write the demo reviews as one Parquet file (zstd), with its parent folders where they are missing.
+    """Write the demo reviews as one file, with its parent folders where they are missing.
 
     Parameters
     ----------
     path : Path
-        The file to write; an existing one is replaced.
+        The file to write; an existing one is replaced. Parquet (zstd), or, if it ends in ``.csv``, as a shop exports
+        it: with semicolons, a byte-order mark and Windows' line ends.
     n_reviews, seed, odd_texts
         See `generate_reviews`.
     """
     table = generate_reviews(n_reviews, seed=seed, odd_texts=odd_texts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
+    if path.suffix.lower() != ".csv":
+        pq.write_table(table, path, compression="zstd")
+        return
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.writer(stream, delimiter=";", lineterminator="\r\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(table.column_names)
+        writer.writerows(row.values() for row in table.to_pylist())
 
 
 def _odd_rows(texts: Sequence[str | None], *, rng: Random) -> dict[int, str | None]:
@@ -286,8 +294,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status, 0.
     """
-    parser = argparse.ArgumentParser("python -m jobs.sample_reviews", description="Write demo reviews as Parquet.")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="the Parquet file to write")
+    parser = argparse.ArgumentParser(
+        "python -m jobs.sample_reviews", description="Write demo reviews as Parquet or CSV."
+    )
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="the file to write, .parquet or .csv")
     parser.add_argument("--rows", type=int, default=600, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="any number (default: %(default)s)")
     options = parser.parse_args(argv)

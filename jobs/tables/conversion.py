@@ -28,7 +28,7 @@ from jobs.tables.malformed import MalformedRecords
 from jobs.tables.reading_options import ReadingSettings
 from sentiment_core.errors import InputError, SentimentError
 
-__all__ = ["Converted", "RawFile", "convert", "describe_converted", "folder_of"]
+__all__ = ["Converted", "RawFile", "convert", "describe_converted", "folder_of", "forget_converted"]
 
 _LOGGER = logging.getLogger(__name__)
 _numbers = itertools.count()
@@ -127,6 +127,12 @@ def convert(
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return _known[key]
+
+
+def forget_converted() -> None:
+    """Remove what was converted, once nobody reads it any more."""
+    while _known:
+        shutil.rmtree(_known.popitem()[1].folder, ignore_errors=True)
 
 
 def _convert(

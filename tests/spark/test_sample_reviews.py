@@ -13,6 +13,7 @@ import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 import pyarrow.compute as pc  # type: ignore[import-untyped, unused-ignore]
 import pyarrow.parquet as pq  # type: ignore[import-untyped, unused-ignore]
 import pytest
+from csv_files import look_at, read_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,17 @@ def test_parquet_round_trip(tmp_path: Path) -> None:
     write_reviews(path, n_reviews=120, seed=3)
     assert pq.read_table(path).equals(generate_reviews(120, seed=3))
     assert pq.ParquetFile(path).metadata.row_group(0).column(4).compression == "ZSTD"
+
+
+def test_a_csv_is_what_a_shop_exports(tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    write_reviews(path, n_reviews=120, seed=3)
+    file = look_at(path, path.read_bytes(), wanted=("review_id", "text"))
+    assert file.layout.dialect.delimiter == ";"
+    table = generate_reviews(120, seed=3)
+    assert file.layout.names == tuple(table.column_names)
+    written = [tuple("" if value is None else str(value) for value in row.values()) for row in table.to_pylist()]
+    assert read_rows(file)[0] == written
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
