@@ -124,7 +124,9 @@ def assume_encoding(stream: IO[bytes]) -> Encoding | None:
         head.decode()
     except UnicodeDecodeError:
         return None
-    return (_marked(head[:_HEAD_BYTES]) or Encoding(name="utf-8", source="valid")) if head else None
+    if not head or head.startswith(codecs.BOM_UTF8):
+        return Encoding(name="utf-8", source="valid") if head else None
+    return _marked(head[:_HEAD_BYTES]) or Encoding(name="utf-8", source="valid")
 
 
 def detect_encoding(stream: IO[bytes]) -> Encoding:
