@@ -37,6 +37,8 @@ _CANDIDATES = (
 )
 # Two encodings whose confidences differ by a smaller share are both possible; for N characters, 1 / N more.
 _SAME_CONFIDENCE = 0.1
+# Share of the highest confidence with which an encoding is still preferred if its letters belong to one language.
+_NEAR = 0.5
 # Fewer characters than these are damage rather than a sign of an encoding other than the most frequent one.
 _FEW = 6
 # Largest share of characters that make no sense where they stand.
@@ -188,8 +190,9 @@ def _legacy(sample: bytes, *, line: int) -> Encoding:
     count = sum(byte >= 0x80 for byte in sample)
     least = _SAME_CONFIDENCE + 1 / max(1, count)
     possible = [each for each in ranked if each[0] >= (1 - least) * ranked[0][0]]
-    if len(possible) > 1:
-        possible = [each for each in possible if _is_of_one_language(each[2])] or possible
+    if len(possible) > 1 or not any(_is_of_one_language(text) for _, _, text in possible):
+        near = [each for each in ranked if each[0] >= _NEAR * ranked[0][0]]
+        possible = [each for each in near if _is_of_one_language(each[2])] or possible
     if count < _FEW and any(name != "cp1252" or not _is_of_one_language(text) for _, name, text in possible):
         possible = []
     if len(possible) != 1:
