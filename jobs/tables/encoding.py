@@ -30,11 +30,15 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_EAST_ASIAN = ("cp932", "euc_jis_2004", "gb18030", "big5hkscs", "cp949")
 # In which tables are exported. Rarer ones are read with `--encoding`; as candidates they would only cause mistakes.
 _CANDIDATES = (
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp850", "cp866", "mac-roman"),
-    *("iso8859-2", "iso8859-7", "iso8859-15", "koi8-r", "cp932", "euc_jis_2004", "gb18030", "big5hkscs", "cp949"),
+    *("iso8859-2", "iso8859-7", "iso8859-15", "koi8-r"),
+    *_EAST_ASIAN,
 )
+# The detector's confidence in an encoding of East Asia is high; in others it is low, even where it is right.
+_SURE = 0.3
 # Two encodings whose confidences differ by a smaller share are both possible; for N characters, 1 / N more.
 _SAME_CONFIDENCE = 0.1
 # Share of the highest confidence with which an encoding is still preferred if its letters belong to one language.
@@ -152,8 +156,12 @@ def detect_encoding(stream: IO[bytes]) -> Encoding:
         invalid, lines = invalid + faults, lines + block.count(b"\n")
     if not invalid:
         return Encoding(name="utf-8", source="valid")
-    # In other encodings, few bytes look like UTF-8 by chance.
-    if valid > 0.4 * (valid + invalid):
+    # In other encodings, few bytes look like UTF-8 by chance; in those of East Asia, up to a half.
+    share = valid / (valid + invalid)
+    east_asian = _east_asian(bytes(sample[:_SAMPLE_BYTES])) if share < 0.9 else None
+    if east_asian is not None:
+        return east_asian
+    if share > 0.4:
         return Encoding(name="utf-8", source="most")
     return _legacy(bytes(sample[:_SAMPLE_BYTES]), line=first)
 
@@ -169,6 +177,20 @@ def _marked(head: bytes) -> Encoding | None:
         if high > 0.02 * half and low < 0.5 * high and "\n" in head.decode(name, "ignore").replace("\r", "\n"):
             return Encoding(name=name, source="detected")
     return None
+
+
+def _east_asian(sample: bytes) -> Encoding | None:
+    """An encoding of two bytes a character, if the detector is sure of it and all bytes are valid in it."""
+    found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=_CANDIDATES, compat_names=False)
+    name, confidence = found[0]["encoding"], found[0]["confidence"]
+    others = max((other["confidence"] for other in found[1:]), default=0.0)
+    if name not in _EAST_ASIAN or confidence < _SURE or others > confidence / 4:
+        return None
+    try:
+        sample.decode(name)
+    except UnicodeDecodeError:
+        return None
+    return Encoding(name=codecs.lookup(name).name, source="detected")
 
 
 def _legacy(sample: bytes, *, line: int) -> Encoding:
