@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -141,7 +142,7 @@ class CsvFile:
         with self.opened() as stream:
             blocks = utf8_blocks(stream, self.encoding)
             blocks, skipped = _after(blocks, self.layout.skip, self.layout.dialect.line_end.encode())
-            for window in read_windows(blocks, self.layout.dialect, line=1 + skipped):
+            for window in _ahead(read_windows(blocks, self.layout.dialect, line=1 + skipped)):
                 table = reading.read(window)
                 self.blank_lines, self.records = reading.blank_lines, reading.records
                 if len(table):
@@ -175,6 +176,15 @@ def _after(blocks: Iterator[bytes], n_lines: int, line_end: bytes) -> tuple[Iter
             return iter(()), number
         blocks = chain([rest], blocks)
     return blocks, n_lines
+
+
+def _ahead(windows: Iterator[Window]) -> Iterator[Window]:
+    """The windows, the next one being found while one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, windows, None)
+        while (window := coming.result()) is not None:
+            coming = thread.submit(next, windows, None)
+            yield window
 
 
 class _Reading:
