@@ -160,6 +160,7 @@ def test_an_open_quote_loses_no_row_in_silence(tmp_path: Path) -> None:
         ("7,Nice\rscreen,4", "line end of another kind"),
         ("7,Nice\0screen,4", "bytes that are not utf-8, or NUL"),
         ("review_id,text,stars", "repeats the header"),
+        ("2 reviews in all,,", "its only word is not of the first column's kind"),
     ],
 )
 def test_a_broken_record_is_named_by_line_and_reason(tmp_path: Path, record: str, reason: str) -> None:
@@ -172,6 +173,7 @@ def test_a_text_of_several_lines_is_no_fault(tmp_path: Path) -> None:
     content = b'review_id,text,title\r\n1,"Great\r\nlamp","two\nlines"\r\n2,Bad,""\r\n3,,x\r\n'
     rows, _ = read_rows(look_at(tmp_path / CSV, content))
     assert rows == [("1", "Great\r\nlamp", "two\nlines"), ("2", "Bad", ""), ("3", None, "x")]
+    assert read_rows(look_at(tmp_path / CSV, b"id,text,shop\n1,Good,\n2,Bad,"))[0][1] == ("2", "Bad", None)
 
 
 def test_what_may_be_the_rest_of_a_broken_record_is_set_aside_with_it(tmp_path: Path) -> None:

@@ -213,6 +213,7 @@ class _Reading:
                 if window.text[found.starts[place] : found.ends[place]] == self._header:
                     good[place] = False
         good[:begin] = good[window.n :] = False
+        self._find_footnotes(window, good)
         in_window = np.zeros(len(lengths), np.bool_)
         in_window[begin : window.n] = True
         self.blank_lines += int((blank & in_window).sum())
@@ -227,6 +228,16 @@ class _Reading:
         self.rows += len(table)
         return table
 
+    def _find_footnotes(self, window: Window, good: npt.NDArray[np.bool_]) -> None:
+        """Records with one word alone, in a column whose values look otherwise, are none."""
+        found, n_fields, shape = window.scan, len(self._layout.names), self._layout.shapes.get(0)
+        if n_fields < 3 or shape is None or not good.any():
+            return
+        filled = found.contents[np.repeat(good, found.counts)].reshape(-1, n_fields) > 0
+        for place in np.flatnonzero(good)[filled[:, 0] & ~filled[:, 1:].any(axis=1)]:
+            record = window.text[found.starts[place] : found.ends[place]]
+            good[place] = shape.fullmatch(fields_of(record, self._layout.dialect)[0]) is not None
+
     def _set_aside(self, window: Window, good: npt.NDArray[np.bool_], bad: list[int], *, begin: int) -> None:
         """Note malformed records, and the good ones beside them that may be a part of them."""
         found = window.scan
@@ -237,7 +248,8 @@ class _Reading:
             self._note(window, place, self._reason(record, int(found.counts[place]), stray=bool(found.stray[place])))
             self._doubt_before(window, good, place)
             self._doubts_next |= bool(found.counts[place] < len(self._layout.names))
-            self._resume(window, good, place + 1)
+            if self._resuming or record != self._header:
+                self._resume(window, good, place + 1)
         if window.broken is not None:
             self._doubt_before(window, good, window.n, broken=window.broken_line)
             self._add(window.line_of(window.scan.next), window.broken)
@@ -297,7 +309,7 @@ class _Reading:
             return "it has a line end of another kind than the file's, outside quotes"
         if count != n_fields:
             return f"it has {count} fields, not {n_fields}"
-        return "it repeats the header"
+        return "it repeats the header" if record == self._header else "its only word is not of the first column's kind"
 
     def _note(self, window: Window, place: int, reason: str) -> None:
         self._add(window.line_of(int(window.scan.starts[place])), reason)
@@ -364,11 +376,11 @@ def _text_of(window: Window, good: npt.NDArray[np.bool_], dialect: Dialect) -> b
     ends = np.append(found.starts[1:], found.next)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
     parts = [text[begins[first] : ends[last - 1]] for first, last in zip(edges[::2], edges[1::2])]
-    joined = parts[0] if len(parts) == 1 else b"".join(part if part[-1:] in b"\r\n" else part + b"\n" for part in parts)
-    if len(dialect.delimiter) == 1:
-        return joined
-    # The delimiter is a character and a space; Arrow knows one of one character.
-    return _without_spaces(window, good, begins, ends)
+    if len(dialect.delimiter) > 1:
+        # The delimiter is a character and a space; Arrow knows one of one character.
+        parts = [_without_spaces(window, good, begins, ends)]
+    # Without a line end, Arrow takes an empty last field for an empty text.
+    return b"".join(part if part.endswith((b"\r", b"\n")) else part + b"\n" for part in parts)
 
 
 def _without_spaces(window: Window, good: npt.NDArray[np.bool_], begins: Any, ends: Any) -> bytes:
