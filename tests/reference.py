@@ -65,4 +65,5 @@ def reference_probability(model: Model, texts: Sequence[str | None]) -> Floats:
     """Calibrated probability that each text is positive, NaN for a text without a token."""
     encoded = model.text.encode(pa.array(texts, pa.large_string()))
     logits = np.array([reference_logit(model, encoded.of(index)) for index in range(len(encoded))])
-    return np.where(encoded.valid_length > 0, model.decision.probability(logits), np.nan)
+    calibrated = sigmoid(model.decision.slope * logits + model.decision.intercept)
+    return np.where(encoded.valid_length > 0, calibrated, np.nan)

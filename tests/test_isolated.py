@@ -283,6 +283,24 @@ def test_a_fault_that_passes_leaves_no_mark(healthy: Scores) -> None:
     np.testing.assert_array_equal(found.positive_probability, healthy.positive_probability)
 
 
+def test_a_text_that_fails_once_on_its_own_has_not_failed(healthy: Scores) -> None:
+    """Always in company, and at the first of two attempts alone."""
+    alone: list[bool] = []
+
+    def once(logits: Any, hit: Any) -> Any:
+        if len(hit) > 1 or len(alone) % 2 == 0:
+            alone.extend([True] * (len(hit) == 1))
+            raise RuntimeError("busy")
+        alone.append(True)
+        return logits
+
+    scorer, _ = failing(once)
+    found = scorer.score_texts(TEXTS, mark_failed=True)
+    assert not found.failures()
+    assert len(alone) == 2 * len(BAD)
+    np.testing.assert_allclose(found.positive_probability, healthy.positive_probability, atol=0.05)
+
+
 def test_an_engine_that_fails_on_everything_is_not_the_texts_fault() -> None:
     scorer, _ = failing(None)
     scorer.engine.logits = lambda ids, lengths: (_ for _ in ()).throw(RuntimeError("no 'secret'"))

@@ -42,8 +42,11 @@ def lock_of(disk: Disk, run_id: str) -> OutputLock:
 def test_the_second_run_is_told_who_is_writing() -> None:
     disk = Disk()
     lock_of(disk, "nightly").acquire()
+    second = lock_of(disk, "second")
+    second._wait = lambda seconds: pytest.fail("it waited for a run that is older")
     with pytest.raises(OutputLockedError, match=r"run nightly \(process 1 of u on h\)") as refused:
-        lock_of(disk, "second").acquire()
+        disk.clock += 1
+        second.acquire()
     assert refused.value.exit_code == 3
     assert len(disk.tree) == 2  # the root and the holder's claim
 
@@ -57,7 +60,10 @@ def test_a_lock_that_is_renewed_outlives_its_lease_and_one_that_is_not_is_taken(
         first.renew()
         with pytest.raises(OutputLockedError):
             second.acquire()
-    disk.clock += LEASE_SECONDS + 1
+    disk.clock += LEASE_SECONDS
+    with pytest.raises(OutputLockedError):
+        second.acquire()  # at the end of the lease, to the second
+    disk.clock += 1
     second.acquire()
     with pytest.raises(LockLostError):
         first.renew()

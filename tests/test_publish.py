@@ -168,6 +168,25 @@ def test_a_run_that_is_told_to_stop_stops(exchanges: bool) -> None:
         assert_clean(disk, disk.partitions(), reports={"nothing", "first"} if finished else {"nothing"})
 
 
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
+def test_what_was_damaged_after_its_run_died_is_not_put_into_place(exchanges: bool) -> None:
+    """The run is undone, whichever of its partitions is damaged and wherever it died."""
+    run, nothing = publishing("first", NEW), publishing("nothing", {})
+    undone = 0
+    for death in range(uninterrupted(run, exchanges=exchanges).n_changes):
+        disk = disk_of(OLD, exchanges=exchanges)
+        assert not succeeds(disk, run, dies=death)
+        staged = [path for path in disk.tree if path.endswith(("/data/day=1/new-1", "/data/day=3/new-2"))]
+        if not staged or not any(path.endswith("/publish.json") for path in disk.tree):
+            continue
+        disk.tree[staged[0]] = b""
+        disk.clock += LEASE_SECONDS + 1
+        assert succeeds(disk, nothing)
+        assert_clean(disk, OLD, reports={"nothing"})
+        undone += 1
+    assert undone > 2
+
+
 def test_the_report_can_be_read_back() -> None:
     disk = disk_of(OLD, exchanges=True)
     fs = SimulatedFileSystem(disk)
