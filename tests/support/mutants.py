@@ -26,18 +26,8 @@ __all__ = ["Mutant", "main", "read_mutants"]
 
 ROOT = Path(__file__).parents[2]
 _FILE = Path(__file__).with_name("mutants.toml")
-_COPIED = (
-    "jobs",
-    "sentiment_core",
-    "queries",
-    "tests",
-    "faults",
-    "benchmarks",
-    "checks",
-    "cluster",
-    "notebooks",
-    "docs",
-)
+# Not in the copy: what was built, and settings of tools.
+_LEFT_OUT = (".*", "build", "dist", "__pycache__", "*.egg-info")
 _FAILED, _PASSED = 1, 0
 
 
@@ -104,13 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _copied_tree() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        left_out = shutil.ignore_patterns("__pycache__")
-        for name in _COPIED:
-            shutil.copytree(ROOT / name, tree / name, ignore=left_out)
-        for path in (*ROOT.glob("*.*"), ROOT / "Makefile"):
-            if path.is_file():
-                shutil.copy(path, tree)
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         (tree / ".venv").symlink_to(ROOT / ".venv")
         yield tree
 
