@@ -95,7 +95,13 @@ def test_the_command_again_is_one_that_a_shell_understands() -> None:
     assert shlex.split(command_again([nodeid], seed=None)) == [".venv/bin/pytest", nodeid]
 
 
-@pytest.mark.parametrize("workers", [("-n", "0"), ("-n", "2", "--dist", "loadfile")], ids=["one process", "workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param(("-n", "0"), id="one process"),
+        pytest.param(("-n", "2", "--dist", "loadfile"), id="workers", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_shows_what_failed_and_the_command_repeats_it(tmp_path: Path, workers: tuple[str, ...]) -> None:
     (tmp_path / "test_some.py").write_text(SOME_TESTS)
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
