@@ -214,6 +214,7 @@ class _Reading:
                     good[place] = False
         good[:begin] = good[window.n :] = False
         self._find_footnotes(window, good)
+        self._find_cut_off(window, good)
         in_window = np.zeros(len(lengths), np.bool_)
         in_window[begin : window.n] = True
         self.blank_lines += int((blank & in_window).sum())
@@ -237,6 +238,15 @@ class _Reading:
         for place in np.flatnonzero(good)[filled[:, 0] & ~filled[:, 1:].any(axis=1)]:
             record = window.text[found.starts[place] : found.ends[place]]
             good[place] = shape.fullmatch(fields_of(record, self._layout.dialect)[0]) is not None
+
+    def _find_cut_off(self, window: Window, good: npt.NDArray[np.bool_]) -> None:
+        """The last record of a file, if it ends with a delimiter where no other does, and without a line end."""
+        found = window.scan
+        if window.text.endswith((b"\r", b"\n")) or not len(good) or not good[-1] or found.ends[-1] != len(window.text):
+            return
+        ends_empty = found.contents[np.cumsum(found.counts) - 1] == 0
+        is_cut = window.text.endswith(self._layout.dialect.delimiter.encode()) and good[:-1].any()
+        good[-1] = not (is_cut and not ends_empty[:-1][good[:-1]].any())
 
     def _set_aside(self, window: Window, good: npt.NDArray[np.bool_], bad: list[int], *, begin: int) -> None:
         """Note malformed records, and the good ones beside them that may be a part of them."""
@@ -309,7 +319,12 @@ class _Reading:
             return "it has a line end of another kind than the file's, outside quotes"
         if count != n_fields:
             return f"it has {count} fields, not {n_fields}"
-        return "it repeats the header" if record == self._header else "its only word is not of the first column's kind"
+        if record == self._header:
+            return "it repeats the header"
+        delimiter = self._layout.dialect.delimiter.encode()
+        if delimiter in record.rstrip(delimiter):
+            return "the file ends within it"
+        return "its only word is not of the first column's kind"
 
     def _note(self, window: Window, place: int, reason: str) -> None:
         self._add(window.line_of(int(window.scan.starts[place])), reason)
