@@ -81,7 +81,8 @@ class ReviewSource:
         )
         name = ", ".join(options.input)
         with refusing_unreadable(name):
-            parquet = inspect_parquet(session, opened.parquet_files or _parquet_files(frame))
+            is_table = not opened.parquet_files and not opened.converted
+            parquet = inspect_parquet(session, _parquet_files(frame) if is_table else opened.parquet_files)
         if parquet.without_checksums:
             _LOGGER.warning(
                 "%s of %s Parquet files have no page checksums: damage in their pages would be scored unnoticed; write "
