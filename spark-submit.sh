@@ -44,9 +44,18 @@ while (($#)); do
 done
 (($#)) || fail "name a verb: score, backfill, summarize, dashboard, compare, train, teach, label, evaluate, predict, explain, pretrain or doctor" 2
 
-python=${PYSPARK_DRIVER_PYTHON:-$here/.venv/bin/python}
-[ -x "$python" ] || python=$(command -v python3.11) || fail "no Python 3.11; run \`make setup\`" 6
-"$python" -c 'import pyspark, jobs' 2>/dev/null || fail "$python has no pyspark or project; run \`make setup\`" 6
+# Java names files by the locale; without one, a name with another letter than a to z would be no file.
+case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in "" | C | POSIX) export LC_ALL=C.UTF-8 ;; esac
+if [ -n "${PYSPARK_DRIVER_PYTHON:-}" ]; then
+  python=$(command -v "$PYSPARK_DRIVER_PYTHON") \
+    || fail "PYSPARK_DRIVER_PYTHON is wrong: there is no program $PYSPARK_DRIVER_PYTHON; unset it" 6
+  "$python" -c 'import pyspark, jobs' 2>/dev/null \
+    || fail "PYSPARK_DRIVER_PYTHON is wrong: $python is no Python with pyspark and this project; unset it" 6
+else
+  python=$here/.venv/bin/python
+  [ -x "$python" ] || python=$(command -v python3.11) || fail "no Python 3.11; run \`make setup\`" 6
+  "$python" -c 'import pyspark, jobs' 2>/dev/null || fail "$python has no pyspark or project; run \`make setup\`" 6
+fi
 spark_home=$("$python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
 jobs=$("$python" -c 'import os, jobs; print(os.path.dirname(jobs.__file__))')
 { [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; } || command -v java >/dev/null \
@@ -168,6 +177,8 @@ settings+=(${submit[@]+"${submit[@]}"})
 if [ "$deploy_mode" = cluster ]; then
   # The driver's standard error and exit code stay in the cluster, and spark-submit may end with 0 though it failed: the
   # verdict is what the driver wrote into its status file.
+  conf spark.yarn.appMasterEnv.LC_ALL C.UTF-8
+  conf spark.kubernetes.driverEnv.LC_ALL C.UTF-8
   conf spark.yarn.appMasterEnv.SENTIMENT_LOG_FORMAT json
   conf spark.kubernetes.driverEnv.SENTIMENT_LOG_FORMAT json
   status_file=${SENTIMENT_STATUS_FILE:-}

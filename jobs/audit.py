@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.extra_columns import DRIVERS, ExtraColumns, probability_of
-from jobs.schema import ScoreColumns, row_hash
+from jobs.schema import SCORE_FIELDS, ScoreColumns, column, row_hash
 from jobs.score_counts import HISTOGRAM_BINS
 from jobs.sketches import step_of
 from sentiment_core.errors import AuditError
@@ -94,7 +94,8 @@ def digest_columns(hashed: Column) -> list[Column]:
 
 def digest_rows(rows: DataFrame, *, schema: T.StructType, columns: ScoreColumns) -> RowDigest:
     """Digest rows of the input or the output; the schema is the input's."""
-    return RowDigest.of(rows.agg(*digest_columns(row_hash(schema, columns.kept))).collect()[0])
+    hashed = rows.select(row_hash(schema, columns.kept).alias("row_hash"))
+    return RowDigest.of(hashed.agg(*digest_columns(F.col("row_hash"))).collect()[0])
 
 
 def audit_scores(
@@ -128,11 +129,13 @@ def audit_scores(
         If rows were lost, doubled or changed, a value is outside its range, or too many rows failed.
     """
     probability, status = F.col("positive_probability"), F.col("score_status")
-    ok, counted, names = status == OK, status.isin(*COUNTED), columns.extra.model_names
+    ok, counted, models = status == OK, status.isin(*COUNTED), columns.extra.model_names
     # Infinity, which is to be found below, is in no step.
     step = step_of(F.when(counted & _is_probability(probability), probability), HISTOGRAM_BINS)
-    row = staged.agg(
-        *digest_columns(row_hash(schema, columns.kept)),
+    names = (*SCORE_FIELDS.names, *(field.name for field in columns.extra.fields))
+    hashed = staged.select(row_hash(schema, columns.kept).alias("row_hash"), *map(column, names))
+    row = hashed.agg(
+        *digest_columns(F.col("row_hash")),
         *(F.count_if(status == name).alias(name) for name in STATUSES),
         F.count_if(~F.coalesce(_is_sound(columns.extra, run_columns), F.lit(False))).alias("unsound"),
         F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
@@ -144,7 +147,7 @@ def audit_scores(
         F.array(*(F.count_if(step == index) for index in range(HISTOGRAM_BINS))).alias("score_histogram"),
         *(
             F.count_if((status != EMPTY) & F.col(probability_of(name)).isNull()).alias(f"failed by {name}")
-            for name in names
+            for name in models
         ),
     ).collect()[0]
     digest = RowDigest.of(row)
@@ -158,7 +161,7 @@ def audit_scores(
         raise AuditError(
             f"{row['unsound']:,} rows have a score that is out of range or not of this run; nothing was published"
         )
-    failed_by_model = {name: int(row[f"failed by {name}"]) for name in names}
+    failed_by_model = {name: int(row[f"failed by {name}"]) for name in models}
     failed = max(row[FAILED], *failed_by_model.values(), 0)
     if failed > max_failed_ratio * digest.count:
         raise AuditError(

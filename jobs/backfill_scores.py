@@ -15,17 +15,21 @@ from typing import Any
 
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.devices import check_engine
 from jobs.reading import refusing_unreadable
 from jobs.review_source import open_reviews
-from jobs.run_report import Timings
-from jobs.schema import column, require_date
+from jobs.run_report import Timings, remarks
+from jobs.schema import require_date
 from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
 from jobs.session import spark_session
 from jobs.tables.conversion import forget_converted
+from jobs.tables.dates import DateForms, date_literal
+from jobs.tables.filtering import filtered
+from jobs.tables.row_checks import RowCheck, count_columns, flag_columns, refuse_counted
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -66,6 +70,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     session = spark_session("sentiment backfill")
     undated = 0 if options.date_column is None else _refuse_undated_column(session, options)
     statuses: Counter[str] = Counter()
+    reports = []
     for day in _days(options.first, options.last):
         given = argparse.Namespace(
             **vars(options) | {"input": [name.replace(_PLACE, str(day)) for name in options.input]}
@@ -75,9 +80,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         if options.date_column is None:
             forget_converted()  # each date has files of its own
         statuses[report["status"]] += 1
+        reports.append({"input": report["input"], "output": report["output"]})
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items()))
     left = f"; {undated:,} rows have no {options.date_column} and belong to no date" if undated else ""
-    return f"{sum(statuses.values()):,} dates: {counts}{left}"
+    return f"{sum(statuses.values()):,} dates: {counts}{left}{remarks(reports)}"
 
 
 def _days(first: date, last: date) -> Iterator[date]:
@@ -85,19 +91,31 @@ def _days(first: date, last: date) -> Iterator[date]:
         yield first + timedelta(days=number)
 
 
-def _where(options: argparse.Namespace, day: date) -> Column | None:
+def _where(options: argparse.Namespace, day: date) -> Callable[[T.StructType], Column] | None:
     if options.date_column is None:
         return None
-    return column(options.date_column).try_cast("date") == F.lit(day)
+    return lambda schema: _forms(options).day(schema, options.date_column) == date_literal(day)
+
+
+def _forms(options: argparse.Namespace) -> DateForms:
+    return DateForms(patterns=tuple(options.date_format))
 
 
 def _refuse_undated_column(session: SparkSession, options: argparse.Namespace) -> int:
-    """Check that there are dates; returns how many rows have none."""
+    """Check that there are dates and nothing else; returns how many rows have none."""
     frame = open_reviews(session, options).frame
     require_date(frame.schema, options.date_column)
-    undated = column(options.date_column).try_cast("date").isNull()
+    forms, name = _forms(options), options.date_column
+    forms.check(session)
+    check = RowCheck(wrong=forms.is_no_date(frame.schema, name), said=forms.refusal(name))
+    conditions = [condition for condition in options.where if condition.name in frame.columns]
+    frame, unjudged = filtered(frame, conditions, schema=frame.schema, also=None, always=F.lit(False))
+    checks = [*unjudged, check]
+    flags = frame.select(forms.is_blank(frame.schema, name).alias("undated"), *flag_columns(checks))
+    counts = (F.count(F.lit(1)).alias("rows"), F.count_if("undated").alias("undated"))
     with refusing_unreadable(", ".join(options.input)):
-        row = frame.agg(F.count(F.lit(1)).alias("rows"), F.count_if(undated).alias("undated")).collect()[0]
+        row = flags.agg(*counts, *count_columns(checks)).collect()[0]
+    refuse_counted(checks, row)
     if row["rows"] and row["undated"] == row["rows"]:
         raise InputError(
             f"no row has a date in {options.date_column!r}; name a column of dates like 2026-11-23 with --date-column"

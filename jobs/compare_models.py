@@ -20,6 +20,7 @@ from jobs.schema import column
 from jobs.score_days import scored_twice
 from jobs.session import spark_session
 from jobs.staging import open_output
+from jobs.tables.labels import POSITIVE_LABEL_HELP
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -32,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--challenger", metavar="NAME", help="default: the second, if there are two")
     parser.add_argument("--run-id", action="append", default=[], metavar="ID", help="only rows of this run, repeatable")
     parser.add_argument("--id-column", default="review_id", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--label-column", metavar="NAME", help="labels that were kept: numbers or booleans")
+    parser.add_argument("--label-column", metavar="NAME", help="labels that were kept: numbers, booleans or words")
     parser.add_argument("--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive")
+    parser.add_argument("--positive-label", metavar="WORD", help=POSITIVE_LABEL_HELP)
     parser.add_argument("--largest", type=int, default=20, metavar="N", help="reviews to name; default: %(default)s")
 
 
@@ -57,7 +59,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             raise InputError(f"{options.scores}: no review has a probability of both models; score them side by side")
         if options.label_column is not None:
             found["labels"] = compare_verdicts(
-                paired, label_column=options.label_column, positive_above=options.positive_above
+                paired,
+                label_column=options.label_column,
+                positive_above=options.positive_above,
+                positive_label=options.positive_label,
             )
     emit({"models": models} | found)
     return _sentence(models, found)

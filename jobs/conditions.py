@@ -8,7 +8,7 @@ The grammar is all there is::
     literal   = 'text', a quote in it doubled | number | true | false
 
 A literal is what its column's type makes of it: a text is also a date or a time. As in SQL, a comparison with a NULL
-is not true.
+is not true. A number is compared as a number, with a column of texts too, whose values must then be numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.schema import column, require_column
+from jobs.tables.casts import EXACT_NUMBER
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["Condition", "parse_condition"]
@@ -88,7 +89,11 @@ class Condition:
             return value.isNull()
         if self.operator == "is not null":
             return value.isNotNull()
-        literals = [self._value(literal, kind) for literal in self.literals]
+        if isinstance(kind, T.StringType):
+            self._refuse_numbers_as_texts()
+            if self.compares_numbers_in_texts(schema):
+                value, kind = value.try_cast(EXACT_NUMBER), EXACT_NUMBER
+        literals = [self._value(literal, kind, named=schema[self.name].dataType) for literal in self.literals]
         if self.operator == "in":
             return value.isin(literals)
         if isinstance(kind, T.BooleanType) and self.operator not in ("=", "!="):
@@ -96,8 +101,29 @@ class Condition:
         compared: Column = _OPERATORS[self.operator](value, literals[0])
         return compared
 
-    def _value(self, literal: str, kind: T.DataType) -> Column:
-        """A literal as a value of a type; only ever as data, whatever it holds."""
+    def compares_numbers_in_texts(self, schema: T.StructType) -> bool:
+        """Whether it compares a column of texts with numbers."""
+        return isinstance(schema[self.name].dataType, T.StringType) and any(map(_is_number, self.literals))
+
+    def is_no_number(self, schema: T.StructType) -> Column:
+        """Rows that cannot be compared: their text is no number.
+
+        Only where `compares_numbers_in_texts`.
+        """
+        value = column(self.name)
+        return value.isNotNull() & value.try_cast(EXACT_NUMBER).isNull()
+
+    def _refuse_numbers_as_texts(self) -> None:
+        """As texts, '10' comes before '4'; who writes that is likely to mean numbers."""
+        quoted = [literal[1:-1] for literal in self.literals if literal.startswith("'")]
+        if quoted and self.operator in ("<", "<=", ">", ">=") and _is_number(quoted[0].strip()):
+            raise InputError(
+                f"--where {self}: a number in quotes is compared as a text, and '10' comes before '4'; write it "
+                "without quotes"
+            )
+
+    def _value(self, literal: str, kind: T.DataType, *, named: T.DataType) -> Column:
+        """A literal as a value of a type, that of the column or what its texts are read as; only ever as data."""
         try:
             if literal.startswith("'"):
                 return _of_text(literal[1:-1].replace("''", "'"), kind)
@@ -108,13 +134,13 @@ class Condition:
             return _of_number(literal, kind)
         except ValueError as error:
             raise InputError(
-                f"--where {self}: {literal} is no value of a column of type {kind.simpleString()}; "
-                f"{_CURES.get(type(kind), 'such a column can only be asked for `is null` and `is not null`')}"
+                f"--where {self}: {literal} is no value of a column of type {named.simpleString()}; "
+                f"{_CURES.get(type(named), 'such a column can only be asked for `is null` and `is not null`')}"
             ) from error
 
 
 _CURES: dict[type[T.DataType], str] = {
-    T.StringType: "write it in single quotes",
+    T.StringType: "write a text in single quotes, or a number of at most 20 digits before the point",
     T.BooleanType: "write true or false",
     T.DateType: "write a date like '2026-11-23'",
     T.TimestampType: "write a time like '2026-11-23 04:05:06' (UTC) or '2026-11-23T04:05:06+01:00'",
@@ -149,6 +175,10 @@ def parse_condition(text: str) -> Condition:
     return Condition(name=name, operator="is not null" if "not" in found["null"].lower() else "is null")
 
 
+def _is_number(literal: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?", literal, re.IGNORECASE) is not None
+
+
 def _of_text(text: str, kind: T.DataType) -> Column:
     if isinstance(kind, T.StringType):
         return F.lit(text)
@@ -174,6 +204,10 @@ def _of_number(text: str, kind: T.DataType) -> Column:
         if math.isinf(float(number)):
             raise ValueError
         return F.lit(float(number)).cast(kind)
+    if kind == EXACT_NUMBER:
+        if number and not -18 <= number.adjusted() < 20:
+            raise ValueError
+        return F.lit(format(number, "f")).cast(EXACT_NUMBER)
     if isinstance(kind, T.DecimalType):
         digits = number.as_tuple()
         exponent = int(digits.exponent)

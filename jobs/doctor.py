@@ -17,6 +17,8 @@ import numpy as np
 
 from jobs.cluster_security import check_cluster
 from jobs.devices import gpu_count
+from jobs.spark.environment import faults_of
+from jobs.spark.file_names import UTF8_LOCALE, encoding_of_names, use_utf8_names
 from jobs.submit_settings import submit_settings
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.errors import EnvironmentFault, SentimentError
@@ -58,7 +60,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         _training(),
         _gpus(),
         _machine(),
-        *check_cluster(submit_settings(os.environ)),
+        _file_names(),
+        *_environment(),
     )
     for check in checks:
         problems += check["status"] == "problem"
@@ -147,6 +150,25 @@ def _training() -> dict[str, Any]:
 
 def _gpus() -> dict[str, Any]:
     return _ok("gpus", torch=gpu_count("torch"), mxnet=gpu_count("mxnet"))
+
+
+def _file_names() -> dict[str, Any]:
+    """Whether Java will name files as everybody else does."""
+    encoding = encoding_of_names()
+    try:
+        changed = use_utf8_names(dict(os.environ))
+    except EnvironmentFault as error:
+        return _problem("file_names", cure=f"set LC_ALL={UTF8_LOCALE}", encoding=encoding, fault=str(error))
+    return _ok("file_names", encoding=encoding, **({"java_is_started_with": changed} if changed else {}))
+
+
+def _environment() -> Iterator[dict[str, Any]]:
+    """Variables that Spark heeds, and how safe the cluster is that they name."""
+    faults = list(faults_of(os.environ))
+    for variable, fault in faults:
+        yield _problem(variable, cure=fault)
+    if "PYSPARK_SUBMIT_ARGS" not in dict(faults):
+        yield from check_cluster(submit_settings(os.environ))
 
 
 def _machine() -> dict[str, Any]:

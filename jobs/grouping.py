@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 
 from jobs.executor import GroupScorer
 from jobs.internal_errors import withholding_content
-from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, column
+from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, quoted
 
 __all__ = ["group_count", "score_table"]
 
@@ -44,16 +44,18 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
         The kept columns, then `jobs.schema.WORKER_FIELDS` and the extra ones.
     """
     # A hash of the row and nothing random: a repeated task sees the same rows. With the text, since ids may be NULL.
-    group = F.pmod(F.xxhash64(column(columns.id), column(columns.text)), F.lit(groups)).cast("int").alias(GROUP)
-    numbered = [column(name).alias(str(index)) for index, name in enumerate(columns.kept)]
-    kept = [T.StructField(str(index), frame.schema[name].dataType) for index, name in enumerate(columns.kept)]
+    group = f"CAST(pmod(xxhash64({quoted(columns.id)}, {quoted(columns.text)}), {groups}) AS INT) AS {quoted(GROUP)}"
+    numbered = [f"{quoted(name)} AS `{index}`" for index, name in enumerate(columns.kept)]
+    types = {field.name: field.dataType for field in frame.schema}
+    kept = [T.StructField(str(index), types[name]) for index, name in enumerate(columns.kept)]
 
     # Spark reads the iterator form off these annotations, which it does not find on a callable object.
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with withholding_content():
             yield from scorer(batches)
 
-    grouped = frame.select(*numbered, column(columns.text).alias(TEXT), group).repartitionById(groups, F.col(GROUP))
+    texts = f"{quoted(columns.text)} AS {quoted(TEXT)}"
+    grouped = frame.selectExpr(*numbered, texts, group).repartitionById(groups, F.col(GROUP))
     added = WORKER_FIELDS.fields + columns.extra.fields
     scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + added))
     return scored.toDF(*columns.kept, *(field.name for field in added))

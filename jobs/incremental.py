@@ -18,6 +18,8 @@ from jobs.audit import RowDigest, digest_columns
 from jobs.extra_columns import is_extra
 from jobs.file_system import FileSystem
 from jobs.schema import SCORE_FIELDS, ScoreColumns, column
+from jobs.tables.dates import date_literal
+from jobs.tables.exact_reader import exact_reader
 from sentiment_core.errors import AuditError, InputError
 from sentiment_core.score_status import FAILED
 
@@ -42,7 +44,7 @@ _ID, _TEXT, _MODEL = "_id", "_text_digest", "_model_sha256"
 
 def key_columns(columns: ScoreColumns, *, model_key: str, run_date: date) -> list[Column]:
     """The keys of a row of the input, and the partition that it goes to."""
-    partition = F.lit(run_date) if columns.partition == "run_date" else column(columns.partition)
+    partition = date_literal(run_date) if columns.partition == "run_date" else column(columns.partition)
     return [*_key(columns), F.lit(model_key).alias(_MODEL), partition.alias(columns.partition)]
 
 
@@ -169,7 +171,7 @@ class ScoredTable:
         # The id may be the partition.
         fields = {columns.partition: partition, columns.id: T.StructField(columns.id, id_type)}
         statuses = T.StructType([*fields.values(), SCORE_FIELDS["score_status"], SCORE_FIELDS["model_sha256"]])
-        scored = self._session.read.option("basePath", self.location).schema(statuses).parquet(*paths)
+        scored = exact_reader(self._session).option("basePath", self.location).schema(statuses).parquet(*paths)
         failed = scored.where((F.col("score_status") == FAILED) & (F.col("model_sha256") == model_sha256)).select(
             column(columns.id).alias("_failed_id"), column(columns.partition).cast("string").alias("_failed_partition")
         )
@@ -177,6 +179,33 @@ class ScoredTable:
         # again: nothing tells it from others without one, and it would be added beside them.
         same = (column(_ID) == F.col("_failed_id")) & column(columns.partition).eqNullSafe(F.col("_failed_partition"))
         return keys.join(failed, same, "left_anti").select(_ID, _TEXT)
+
+    def replaced_by(self, rows: DataFrame, columns: ScoreColumns, *, run_date: date) -> tuple[int, int]:
+        """Published rows in whose place new rows come, and ids of which there would be fewer rows than before.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            New rows of the input.
+        columns : ScoreColumns
+        run_date : date
+        """
+        by_date = columns.partition == "run_date"
+        names = [f"run_date={run_date}"] if by_date else [name for name in self._fs.list("") if "=" in name]
+        paths = [f"{self.location}/{name}" for name in names if self._has_rows(name)]
+        if not paths:
+            return 0, 0
+        place = F.lit(str(run_date)) if by_date else column(columns.partition).cast("string")
+        new = _rows_by_id(rows, columns, place=place).toDF("_id", "_place", "_new")
+        fields = {
+            columns.partition: T.StructField(columns.partition, T.StringType()),
+            columns.id: T.StructField(columns.id, rows.schema[columns.id].dataType),
+        }
+        reader = exact_reader(self._session).option("basePath", self.location).schema(T.StructType([*fields.values()]))
+        old = _rows_by_id(reader.parquet(*paths), columns, place=column(columns.partition).cast("string"))
+        same = (column(columns.id) == F.col("_id")) & F.col("_at").eqNullSafe(F.col("_place"))
+        row = old.join(new, same).agg(F.sum("_rows"), F.count_if(F.col("_rows") > F.col("_new"))).collect()[0]
+        return int(row[0] or 0), int(row[1])
 
     def refuse_other_extras(self, columns: ScoreColumns, *, run_date: date) -> None:
         """Refuse to add rows to a table whose rows have other extra columns; they would not be scored again.
@@ -190,7 +219,7 @@ class ScoredTable:
             return
         # The partition that the rows go to, if it is known; else any.
         name = next((name for name in names if name == f"run_date={run_date}"), max(names))
-        schema = self._session.read.parquet(f"{self.location}/{name}").schema
+        schema = exact_reader(self._session).parquet(f"{self.location}/{name}").schema
         found = {field.name for field in schema if is_extra(field)} - set(columns.kept)
         wanted = {field.name for field in columns.extra.fields}
         if wanted - found:
@@ -210,7 +239,7 @@ class ScoredTable:
         return self._read_keys(names, schema) if names else None
 
     def _read_keys(self, partitions: Sequence[str], schema: T.StructType | None = None) -> DataFrame:
-        reader = self._session.read.option("basePath", self.location)
+        reader = exact_reader(self._session).option("basePath", self.location)
         paths = [f"{self.location}/{name}/{KEYS}" for name in partitions]
         return (reader if schema is None else reader.schema(schema)).parquet(*paths)
 
@@ -225,7 +254,7 @@ class ScoredTable:
         paths = [f"{self.location}/{name}" for name in partitions if self._has_rows(name)]
         if not paths:
             return None
-        reader = self._session.read.option("basePath", self.location)
+        reader = exact_reader(self._session).option("basePath", self.location)
         found = {field.name: field.dataType.simpleString() for field in reader.parquet(*paths).schema}
         wanted = {field.name: field.dataType.simpleString() for field in schema}
         found[partition] = wanted[partition]  # its type is the reader's
@@ -251,6 +280,11 @@ def _is_placed(rows: DataFrame, columns: ScoreColumns) -> Column:
     own_id = column(_ID if _ID in rows.columns else columns.id)
     # NULL is a partition like others, but not an id.
     return (own_id == F.col("_new_id")) & column(columns.partition).eqNullSafe(F.col("_new_place"))
+
+
+def _rows_by_id(rows: DataFrame, columns: ScoreColumns, *, place: Column) -> DataFrame:
+    known = rows.where(column(columns.id).isNotNull())
+    return known.groupBy(column(columns.id), place.alias("_at")).agg(F.count(F.lit(1)).alias("_rows"))
 
 
 def _hash(identity: Column, text: Column) -> Column:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentiment_core.errors import SentimentError
 
-__all__ = ["describe_unexpected", "withholding_content"]
+__all__ = ["describe_unexpected", "spark_condition", "withholding_content"]
 
 _PACKAGES = ("jobs", "sentiment_core")
 # Spark names its errors, at the start of their messages; what stands in brackets elsewhere may be a text's own.
@@ -32,13 +32,19 @@ def describe_unexpected(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if set(_PACKAGES) & set(Path(frame.filename).parts)]
     frame = (ours or frames)[-1]
+    place = f"in line {frame.lineno} of {Path(frame.filename).name}"
+    if isinstance(error, OSError) and error.strerror:
+        # Of files and connections, never of rows.
+        about = f" ({error.filename})" if error.filename else ""
+        return f"internal error: {type(error).__name__} {place}: {error.strerror}{about}"
+    return f"internal error: {spark_condition(error)} {place}; its message is withheld, since it may quote a review"
+
+
+def spark_condition(error: Exception) -> str:
+    """Kind of an error, and what Spark calls it, without its message."""
     of_spark = type(error).__module__.partition(".")[0] in ("pyspark", "py4j")  # which need not be imported
     condition = _CONDITION.search(str(error)) if of_spark else None
-    named = f" {condition[1]}" if condition else ""
-    return (
-        f"internal error: {type(error).__name__}{named} in line {frame.lineno} of {Path(frame.filename).name}; its "
-        "message is withheld, since it may quote a review"
-    )
+    return f"{type(error).__name__} {condition[1]}" if condition else type(error).__name__
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.json
 
 from jobs.tables.conversion import RawFile, convert, folder_of
+from jobs.tables.labels import POSITIVE_LABEL_HELP, grades_of
 from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
 from jobs.tables.sources import choose_files
 from sentiment_core.errors import InputError
@@ -93,6 +94,7 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--label-column", default="label", metavar="NAME")
     parser.add_argument("--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive")
+    parser.add_argument("--positive-label", metavar="WORD", help=POSITIVE_LABEL_HELP)
     parser.add_argument(
         "--soft-labels",
         action="store_true",
@@ -142,14 +144,12 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
         options.input, product_column=options.product_column, text_column=options.text_column, reading=reading
     )
     names = [*columns, *group_columns, *([product_column] if product_column is not None else [])]
-    table = _with_numbers(read_table(options.input, names, reading=reading), options.label_column)
-    kind = table.schema.field(options.label_column).type
-    if pa.types.is_boolean(kind):
-        labels = table[options.label_column].cast(pa.float64())
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        labels = table[options.label_column].cast(pa.float64(), safe=False)
-    else:
-        raise InputError(f"labels must be numbers or booleans, not {kind}; name another --label-column")
+    table = read_table(options.input, names, reading=reading)
+    if options.positive_label is None:
+        table = _with_numbers(table, options.label_column)
+    labels, positive_above = grades_of(
+        table[options.label_column], positive_above=options.positive_above, positive_label=options.positive_label
+    )
     labelled = pc.fill_null(pc.is_finite(labels), False)
     n_unlabelled = len(labels) - pc.sum(labelled, min_count=0).as_py()
     if n_unlabelled:
@@ -167,7 +167,7 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
     return LabelledReviews(
         reviews=Labelled(
             texts=valid_utf8(table[options.text_column]),
-            positive=_soft(grades, options) if options.soft_labels else grades > options.positive_above,
+            positive=_soft(grades, options) if options.soft_labels else grades > positive_above,
             grades=grades,
             groups={name: table[name].combine_chunks() for name in group_columns},
         ),

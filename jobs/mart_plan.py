@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.mart_schemas import MARTS_VERSION
 from jobs.mart_state import MartState
+from jobs.marts.data_quality import DateCounts, sum_counts
 from jobs.run_reports import RunReports
 from jobs.score_days import Folder, ScoreDays
 from sentiment_core.errors import InputError
@@ -33,6 +34,9 @@ class MartPlan:
     reports : tuple of dict
         All run reports of ``report_months``.
     report_months : frozenset of str
+    run_dates : dict
+        Counts of ``data_quality`` by run date, of all dates of ``quality_months``.
+    quality_months : frozenset of str
     all_models : bool
         A validation histogram has changed, so that every day of ``model_daily`` is compared anew.
     begun : MartState
@@ -48,6 +52,8 @@ class MartPlan:
     driver_folders: tuple[str, ...]
     reports: tuple[dict[str, Any], ...]
     report_months: frozenset[str]
+    run_dates: dict[str, DateCounts]
+    quality_months: frozenset[str]
     all_models: bool
     begun: MartState
     state: MartState
@@ -86,12 +92,15 @@ def plan_refresh(
     named = scores.folders_of(dates) if dates else None
     facts = scores.inspect(changed if named is None else changed & named)
     known = {name: folder for name, folder in before.folders.items() if name in scores.files} | facts
+    replaced = [folder for name, folder in before.folders.items() if name in facts or name not in known]
+    renewed_folders = (*facts.values(), *replaced)
     if dates:
         days = set(dates)
         _require_rows(days, known)
     else:
-        replaced = [folder for name, folder in before.folders.items() if name in facts or name not in known]
-        days = {day for folder in (*facts.values(), *replaced) for day in folder.days}
+        days = {day for folder in renewed_folders for day in folder.days}
+    quality_months = {run_date[:7] for folder in renewed_folders for run_date, _ in folder.run_dates}
+    run_dates = sum_counts(folder.run_dates for folder in known.values())
     renewed = {name for name, text in reports.files.items() if before.reports.get(name) != text}
     report_months = {name[:7] for name in renewed | (before.reports.keys() - reports.files.keys())}
     if core_hour_price != before.core_hour_price:
@@ -116,6 +125,8 @@ def plan_refresh(
         ),
         reports=tuple(read),
         report_months=frozenset(report_months),
+        run_dates={run_date: counts for run_date, counts in run_dates.items() if run_date[:7] in quality_months},
+        quality_months=frozenset(quality_months),
         all_models=histograms != before.validation,
         begun=replace(
             before,
@@ -129,7 +140,7 @@ def plan_refresh(
 
 def months_of(days: Iterable[date]) -> set[str]:
     """Months of some days, as the marts name them."""
-    return {f"{day:%Y-%m}" for day in days}
+    return {str(day)[:7] for day in days}
 
 
 def _digest_of(state: MartState, name: str) -> str | None:

@@ -13,11 +13,13 @@ from jobs.driver_mart import sentiment_drivers
 from jobs.mart_plan import MartPlan, months_of
 from jobs.mart_schemas import mart_schema, no_rows, shaped
 from jobs.mart_tables import MartTables
+from jobs.marts.data_quality import data_quality
 from jobs.model_marts import model_daily
 from jobs.run_reports import run_history
 from jobs.score_counts import MODEL_COUNTS, PRODUCT_COUNTS, model_counts, product_counts
 from jobs.score_days import ScoreDays
 from jobs.score_marts import TREND_DAYS, WEEK, sentiment_daily, sentiment_product
+from jobs.tables.dates import date_literal
 
 __all__ = ["refresh_marts"]
 
@@ -49,10 +51,19 @@ def refresh_marts(
         history = run_history(session, plan.reports, core_hour_price=price)
         rows = shaped(history, schema) if history is not None else no_rows(session, schema)
         tables.stage("run_history", rows, months=months)
+    _stage_quality(session, plan, tables, rebuild=rebuild)
     if plan.days:
         _stage_products(session, scores, plan, tables, rebuild=rebuild)
         _stage_drivers(session, scores, plan, tables, rebuild=rebuild)
     return _stage_models(session, scores, plan, tables, rebuild=rebuild)
+
+
+def _stage_quality(session: SparkSession, plan: MartPlan, tables: MartTables, *, rebuild: bool) -> None:
+    months = set(plan.quality_months) | (tables.months("data_quality") if rebuild else set())
+    if months:
+        schema = mart_schema("data_quality")
+        rows = shaped(data_quality(session, plan.run_dates), schema) if plan.run_dates else no_rows(session, schema)
+        tables.stage("data_quality", rows, months=months)
 
 
 def _stage_products(
@@ -109,11 +120,11 @@ def _stage_models(
     last = latest.agg(F.max("day")).collect()[0][0]
     if last is None:
         return []
-    return [row.asDict() for row in latest.where(F.col("day") >= F.lit(last - timedelta(WEEK))).collect()]
+    return [row.asDict() for row in latest.where(F.col("day") >= date_literal(_moved(last, -WEEK))).collect()]
 
 
 def _other_days(published: DataFrame, days: Iterable[date]) -> DataFrame:
-    return published.where(~F.col("day").isin(*sorted(days)))
+    return published.where(~F.col("day").isin(*map(date_literal, sorted(days))))
 
 
 def _union(counts: list[DataFrame], names: Iterable[str]) -> DataFrame:
@@ -125,10 +136,18 @@ def _union(counts: list[DataFrame], names: Iterable[str]) -> DataFrame:
 
 def _reached(days: Iterable[date], later: int) -> set[str]:
     """Months of these days and of those whose windows hold them."""
-    return {month for day in days for month in months_of((day, day + timedelta(later)))}
+    return {month for day in days for month in months_of((day, _moved(day, later)))}
 
 
 def _with_previous(months: Iterable[str]) -> set[str]:
     """With the month before each, in which their windows begin."""
     days = [date.fromisoformat(f"{month}-01") for month in months]
-    return months_of(days) | months_of(day - timedelta(1) for day in days)
+    return months_of(days) | months_of(_moved(day, -1) for day in days)
+
+
+def _moved(day: date, number: int) -> date:
+    """A date that many days later, at most the last or the first that there is."""
+    try:
+        return day + timedelta(number)
+    except OverflowError:
+        return date.max if number > 0 else date.min

@@ -177,6 +177,12 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("week_scored", "bigint", "Reviews that the same model scored in the 7 days before day"),
         ("psi_week", "double", "Population stability index of score_histogram against these; NULL if there are none"),
     ),
+    "data_quality": (
+        ("run_date", "date", "The run date of the scores table"),
+        ("reviews", "bigint", "Rows of the scores table"),
+        ("undated", "bigint", "Of these without a date in the date column; in no other mart"),
+        ("misdated", "bigint", "Of these with a date that cannot be true, outside the window; in no other mart"),
+    ),
     "run_history": (
         ("run_id", "string", "The scoring run, as in the scores table"),
         ("run_date", "date", "The run's date argument"),
@@ -211,6 +217,7 @@ _COMMENTS = {
     "sentiment_product": "One row a product and month with reviews: sentiment",
     "sentiment_drivers": "One row a product, month, kind and term: what moved the sentiment, 30 terms a direction",
     "model_daily": "One row a model and day with reviews: scores, lengths, unknown words, and drift",
+    "data_quality": "One row a run date: reviews without a date, or with one that cannot be true",
     "run_history": "One row a scoring run: rows, seconds, speed, cost",
 }
 

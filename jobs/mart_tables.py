@@ -18,6 +18,7 @@ from jobs.mart_schemas import MARTS, no_rows
 from jobs.publish import Publication
 from jobs.reading import refusing_unreadable
 from jobs.staging import Staging, open_output
+from jobs.tables.exact_reader import exact_reader
 
 __all__ = ["MartTables"]
 
@@ -70,7 +71,7 @@ class MartTables:
         if not paths:
             return no_rows(self._session, schema)
         with refusing_unreadable(table.location):
-            return self._session.read.schema(schema).option("basePath", table.location).parquet(*paths)
+            return exact_reader(self._session).schema(schema).option("basePath", table.location).parquet(*paths)
 
     def stage(self, mart: str, rows: DataFrame, *, months: Iterable[str]) -> DataFrame:
         """Stage these months of a mart, to be replaced on `publish`; returns what was written."""

@@ -17,6 +17,7 @@ from jobs.paired_tests import mcnemar_exact, paired_difference
 from jobs.proportions import Z95
 from jobs.schema import column
 from jobs.sketches import collect_sketch, percentiles
+from jobs.tables.labels import LABEL_CURE, label_number, label_truth, no_such_label
 from sentiment_core.errors import InputError
 
 __all__ = ["SIDES", "compare_models", "compare_verdicts", "paired_scores"]
@@ -68,15 +69,17 @@ def compare_models(paired: DataFrame, *, n_largest: int) -> dict[str, Any]:
     }
 
 
-def compare_verdicts(paired: DataFrame, *, label_column: str, positive_above: float) -> dict[str, Any]:
+def compare_verdicts(
+    paired: DataFrame, *, label_column: str, positive_above: float, positive_label: str | None = None
+) -> dict[str, Any]:
     """Which is right more often, at probability 0.5, on the labelled reviews that both scored.
 
     Raises
     ------
     InputError
-        If labels are neither numbers nor booleans, or there are none.
+        If labels are neither numbers nor booleans and no word is given that is the positive one, or there are none.
     """
-    positive = _is_positive(paired.schema, label_column, positive_above=positive_above)
+    positive = _is_positive(paired.schema, label_column, positive_above=positive_above, positive_label=positive_label)
     rights = [((F.col(side) >= 0.5) == positive).alias(side) for side in SIDES]
     judged = paired.where(F.col(SIDES[0]).isNotNull() & F.col(SIDES[1]).isNotNull() & positive.isNotNull())
     row = (
@@ -93,6 +96,8 @@ def compare_verdicts(paired: DataFrame, *, label_column: str, positive_above: fl
     n, first, second = row["n"], row["only_champion_right"], row["only_challenger_right"]
     if not n:
         raise InputError(f"no review that both models scored has a {label_column!r}; name a column of labels")
+    if positive_label is not None and not row["positive"]:
+        raise InputError(no_such_label(positive_label, column=label_column))
     difference, low, high = paired_difference(first, second, n=n)
     return {
         **row.asDict(),
@@ -154,12 +159,26 @@ def _nano(value: Column) -> Column:
     return F.round(value * _NANO).cast("bigint")
 
 
-def _is_positive(schema: T.StructType, label_column: str, *, positive_above: float) -> Column:
-    kind = schema[label_column].dataType
+def _is_positive(schema: T.StructType, name: str, *, positive_above: float, positive_label: str | None) -> Column:
+    """Whether a row's label is positive, NULL where it has none; the rule of `jobs.tables.labels.grades_of`.
+
+    Raises
+    ------
+    InputError
+        If labels are words and none is given.
+    """
+    kind, label = schema[name].dataType, column(name)
+    number = F.when(~F.isnan(label.cast("double")), label) if isinstance(kind, T.NumericType) else None
+    if positive_label is None:
+        if isinstance(kind, T.BooleanType):
+            return label
+        if number is None:
+            raise InputError(f"the label column {name!r} has the type {kind.simpleString()}; {LABEL_CURE}")
+        return number > positive_above
+    if number is not None:
+        return number.cast("double") == label_number(positive_label)
     if isinstance(kind, T.BooleanType):
-        return column(label_column)
-    if not isinstance(kind, T.NumericType):
-        raise InputError(
-            f"the label column {label_column!r} has the type {kind.simpleString()}; labels are numbers or booleans"
-        )
-    return F.when(~F.isnan(column(label_column).cast("double")), column(label_column) > positive_above)
+        return label == F.lit(label_truth(positive_label))
+    if not isinstance(kind, T.StringType):
+        raise InputError(f"the label column {name!r} has the type {kind.simpleString()}; {LABEL_CURE}")
+    return F.when(F.trim(label) != "", F.trim(label) == positive_label.strip())

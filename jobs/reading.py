@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,11 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
+from jobs.internal_errors import spark_condition
 from jobs.tables.conversion import Converted, RawFile, convert, describe_converted, folder_of
+from jobs.tables.exact_reader import exact_reader
+from jobs.tables.folder_columns import folder_keys, has_empty_value, refuse_overridden, with_folder_columns
+from jobs.tables.parquet_columns import read_parquet
 from jobs.tables.reading_options import FILE_FORMATS, ReadingSettings
 from jobs.tables.sources import GLOB_CHARACTERS, DataFiles, choose_files
 from jobs.tables.widening import read_alike, union_alike
@@ -30,6 +35,7 @@ __all__ = [
     "is_path",
     "open_input",
     "open_table",
+    "refusing_unopenable",
     "refusing_unreadable",
 ]
 
@@ -40,6 +46,8 @@ INPUT_FORMATS = (*FILE_FORMATS, "table")
 CORRUPT_RECORD = "__malformed_record"
 # Which tools write beside Parquet files, and Spark lists among them.
 _SUMMARIES = ("/_metadata", "/_common_metadata")
+# A path from the root, or a URI.
+_ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 _UNREADABLE = (
     "FAILED_READ_FILE",
     "CANNOT_READ_FILE_FOOTER",
@@ -136,7 +144,7 @@ def open_input(
     settings = settings or ReadingSettings()
     found = []
     for source in _expanded(session, sources, input_format=input_format):
-        with refusing_unreadable(source):
+        with refusing_unopenable(source), refusing_unreadable(source):
             files = data_files(session, source) if input_format != "table" else None
             if files is None:
                 found.append((source, OpenedTable(frame=_open_catalog_table(session, source))))
@@ -222,6 +230,10 @@ def hadoop_path(session: SparkSession, location: str) -> tuple[Any, Any]:
         If it is empty or of a scheme that this Spark has no file system for.
     """
     jvm: Any = session._jvm
+    if any(0xD800 <= ord(character) < 0xE000 for character in location):
+        raise InputError(f"{location!a} is no UTF-8, and Spark names files in it; rename it")
+    if ":" in location and not _ABSOLUTE.match(location):
+        location = f"./{location}"  # else what stands before the colon would be a scheme
     try:
         path = jvm.org.apache.hadoop.fs.Path(location)
         fs = path.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
@@ -252,6 +264,21 @@ def refusing_unreadable(source: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def refusing_unopenable(source: str) -> Iterator[None]:
+    """Turn whatever else Spark refuses while it opens an input into an `InputError`, by Spark's name of the error.
+
+    No row has been read yet, but of a file without a header, the names of columns are a review: so no message.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        raise InputError(
+            f"{source}: Spark cannot open it ({spark_condition(error)}); write it anew as Parquet, or name its format "
+            "with --input-format"
+        ) from error
+
+
 def _open_catalog_table(session: SparkSession, name: str) -> DataFrame:
     try:
         return session.table(name)
@@ -264,18 +291,26 @@ def _open_catalog_table(session: SparkSession, name: str) -> DataFrame:
 
 def _open_parquet(session: SparkSession, source: str, chosen: DataFiles) -> OpenedTable:
     read = partial(_reader, session, source, files=chosen.names)
-    roots = [source] if not chosen.passed_over else [_below(source, name) for name in chosen.names]
-    frame = read_alike(
-        read, roots, files=[_below(source, name) for name in chosen.names], source=source, session=session
-    )
+    paths = [_below(source, name) for name in chosen.names]
+    roots = [source] if not chosen.passed_over else paths
+    alike = partial(read_alike, read, roots, files=paths, source=source, session=session)
+    frame = _with_folders(session, read_parquet(session, read, roots, files=paths, attempt=alike), chosen.names, source)
     files = tuple(name for name in frame.inputFiles() if not name.endswith(_SUMMARIES))
     if len(files) != len(chosen.names):
         raise InputError(
             f"{source}: Spark would read {len(files):,} files there, not {len(chosen.names):,}; rename files and "
-            "folders whose "
-            "names hold a = or begin with _"
+            "folders whose names hold a = or begin with _"
         )
     return OpenedTable(frame=frame, parquet_files=files)
+
+
+def _with_folders(session: SparkSession, frame: DataFrame, names: Sequence[str], source: str) -> DataFrame:
+    """The frame with columns of folders that Spark does not open; refuses files that contradict their folder."""
+    keys = folder_keys(names)
+    if keys:
+        files = [file for file in frame.inputFiles() if file.endswith(".parquet")]
+        refuse_overridden(session, files, keys=keys, source=source)
+    return with_folder_columns(frame, keys) if has_empty_value(names) else frame
 
 
 def _open_converted(
@@ -289,6 +324,7 @@ def _open_converted(
         frame = reader.parquet(folder)
     else:
         frame = reader.option("columnNameOfCorruptRecord", CORRUPT_RECORD).json(folder)
+    frame = _with_folders(session, frame, files, folder)
     found = frame.count()
     if found != converted.rows:
         raise AuditError(
@@ -300,9 +336,8 @@ def _open_converted(
 
 
 def _reader(session: SparkSession, source: str, *, files: Sequence[str]) -> DataFrameReader:
-    # A cluster's defaults must not make Spark pass over a damaged or vanished file; no name is a pattern here.
-    reader = session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false", __globPaths__="false")
-    if _is_partitioned(files, source=source):
+    reader = exact_reader(session)
+    if _is_partitioned(files, source=source) and not has_empty_value(files):
         return reader.option("basePath", source)
     # Without it, Spark ignores files in folders that are not named `column=value`.
     return reader.option("recursiveFileLookup", "true")

@@ -27,7 +27,7 @@ from jobs.scoring_models import ScoringModels
 from sentiment_core.artifact import Model
 from sentiment_core.score_status import COUNTED, OK, STATUSES
 
-__all__ = ["Timings", "cost_inputs", "describe_run", "name_run", "results"]
+__all__ = ["Timings", "cost_inputs", "describe_run", "name_run", "remarks", "results"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ def name_run(
     }
     if options.where:
         decisive["where"] = sorted(set(map(str, options.where)))
+    if source.renamed:
+        decisive["renamed"] = source.renamed
     if models.names:
         decisive["models"] = models.by_name()
     if options.drivers:
@@ -116,6 +118,9 @@ def describe_run(
             "text_column": source.columns.text,
             "where": list(map(str, options.where)),
             "rows": source.digest.count,
+            "rows_without_id": source.without_id,
+            "renamed": source.renamed,
+            "cast": list(map(str, options.cast)),
             "row_digest": source.digest.as_dict(),
             "text_digest": source.text_digest.as_dict(),
             "parquet": asdict(source.parquet),
@@ -169,6 +174,23 @@ def results(audit: ScoreAudit, workers: dict[str, Any], *, seconds: float) -> di
         "devices": sorted({device for worker in workers.values() for device in worker["devices"]}),
         "workers": workers,
     }
+
+
+def remarks(reports: Sequence[Mapping[str, Any]]) -> str:
+    """What a closing sentence has to say of ids and of rows that made room, each after a semicolon; "" for nothing."""
+    counts: Counter[str] = Counter()
+    for report in reports:
+        names = ("repeated_ids", "rows_of_repeated_ids", "rows_without_id")
+        counts.update({name: report["input"].get(name, 0) for name in names})
+        counts.update({"replaced_rows": report["output"].get("replaced_rows", 0)})
+    said = ""
+    if counts["repeated_ids"]:
+        said += f"; {counts['repeated_ids']:,} ids are repeated ({counts['rows_of_repeated_ids']:,} rows have them)"
+    if counts["rows_without_id"]:
+        said += f"; {counts['rows_without_id']:,} rows have no id"
+    if counts["replaced_rows"]:
+        said += f"; {counts['replaced_rows']:,} published rows with the ids of new ones were replaced"
+    return said
 
 
 def cost_inputs(workers: Mapping[str, Any], seconds: Mapping[str, float], *, cores: int) -> dict[str, Any]:

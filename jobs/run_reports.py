@@ -56,7 +56,7 @@ class RunReports:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             report = json.loads(self._fs.read(f"{_RUNS}/{name}") or b"")
-            month = f"{date.fromisoformat(report['run_date']):%Y-%m}"
+            month = str(date.fromisoformat(report["run_date"]))[:7]
             report["run_id"], report["model"]["sha256"], report["counts"]["rows"]
             if not name.startswith(month):
                 raise ValueError(f"its run_date is {report['run_date']}")

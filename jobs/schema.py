@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,15 +25,19 @@ __all__ = [
     "GROUP",
     "SCORE_FIELDS",
     "TEXT",
+    "UNREADABLE",
     "WORKER_FIELDS",
     "ScoreColumns",
     "choose_columns",
     "column",
+    "kept_columns",
     "parse_names",
+    "quoted",
     "require_column",
     "require_date",
     "row_hash",
     "scores_schema",
+    "type_parts",
 ]
 
 # Of the scores table; its run reports name it. Raised when a column is renamed, retyped or means another thing.
@@ -40,6 +45,8 @@ CONTRACT_VERSION = 1
 # Names on the way to the worker; the kept columns are numbered there, since Spark's grouping cannot name some.
 TEXT = "text"
 GROUP = "group"
+# In the metadata of a column that Spark has no type for: what it is in its file.
+UNREADABLE = "unreadable"
 # What the worker appends to each row.
 WORKER_FIELDS = T.StructType(
     [
@@ -91,6 +98,30 @@ def parse_names(names: str) -> tuple[str, ...]:
     return tuple(name for name in next(csv.reader([names], skipinitialspace=True), []) if name)
 
 
+def kept_columns(names: str, columns: Sequence[str], *, text_column: str) -> dict[str, str]:
+    """Columns that ``--keep-columns`` names: for each its name in the output, and in the input.
+
+    Parameters
+    ----------
+    names : str
+        Names separated by commas; ``all`` for every column but the text; ``NAME:OTHER`` keeps a column as OTHER.
+    columns : sequence of str
+        Of the input. A name that it has is that column, colons included.
+    text_column : str
+    """
+    there = set(columns)
+    given: dict[str, str] = {}
+    for name in parse_names(names):
+        source, colon, target = name.rpartition(":")
+        renamed = colon and source and target and name not in there
+        given |= {target: source} if renamed else {name: name}
+    if "all" not in given or "all" in there:
+        return given
+    del given["all"]
+    renamed_away = {source for target, source in given.items() if target != source}
+    return {name: name for name in columns if name not in {text_column, *renamed_away}} | given
+
+
 def choose_columns(
     schema: T.StructType,
     *,
@@ -109,7 +140,7 @@ def choose_columns(
     id_column, text_column : str
         Exact names.
     keep_columns : str
-        Names separated by commas, or ``all`` for every column but the text.
+        As `kept_columns` reads it; a column that is kept under another name is in the schema under that name.
     partition_by : str
         ``run_date`` or a column of the input, which is then kept.
     extra : ExtraColumns
@@ -123,29 +154,27 @@ def choose_columns(
     require_column(schema, text_column, "the text", "--text-column")
     _require_type(schema, id_column, _ID_TYPES, "an id is a string, a whole number or a decimal")
     _require_type(schema, text_column, (T.StringType,), "the text must be a string; cast it first")
-    if keep_columns == "all":
-        kept = tuple(name for name in schema.names if name != text_column)
-    else:
-        kept = parse_names(keep_columns)
-    kept = tuple(dict.fromkeys((id_column, *kept)))
+    kept = tuple(dict.fromkeys((id_column, *kept_columns(keep_columns, schema.names, text_column=text_column))))
     if partition_by != "run_date":
         kept = tuple(dict.fromkeys((*kept, partition_by)))
     for name in kept:
         require_column(schema, name, "the kept", "--keep-columns")
-        if any(isinstance(part, _UNSUPPORTED) for part in _parts(schema[name].dataType)):
+        kind = schema.fields[schema.names.index(name)].dataType
+        if any(isinstance(part, _UNSUPPORTED) for part in type_parts(kind)):
             raise InputError(
-                f"column {name!r} has the type {schema[name].dataType.simpleString()}, which cannot be kept; "
+                f"column {name!r} has the type {kind.simpleString()}, which cannot be kept; "
                 "leave it out of --keep-columns"
             )
     if partition_by != "run_date":
         _require_type(schema, partition_by, _PARTITION_TYPES, "a partition is a string, a whole number or a date")
-    _refuse_twins([*kept, *SCORE_FIELDS.names, *(field.name for field in extra.fields)])
+    _refuse_twins(kept, [*SCORE_FIELDS.names, *(field.name for field in extra.fields)])
     return ScoreColumns(id=id_column, text=text_column, kept=kept, partition=partition_by, extra=extra)
 
 
 def scores_schema(schema: T.StructType, columns: ScoreColumns) -> T.StructType:
     """The scores table of an input: the kept columns as they are, `SCORE_FIELDS`, and what was asked for besides."""
-    return T.StructType([*(schema[name] for name in columns.kept), *SCORE_FIELDS, *columns.extra.fields])
+    fields = {field.name: field for field in schema}
+    return T.StructType([*(fields[name] for name in columns.kept), *SCORE_FIELDS, *columns.extra.fields])
 
 
 def require_date(schema: T.StructType, name: str) -> None:
@@ -162,7 +191,12 @@ def require_date(schema: T.StructType, name: str) -> None:
 
 def column(name: str) -> Column:
     """The column of exactly this name, dots and backticks included."""
-    return F.col("`" + name.replace("`", "``") + "`")
+    return F.col(quoted(name))
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL. One text of SQL is one call of Java, and columns one by one are thousands."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def row_hash(schema: T.StructType, names: Iterable[str]) -> Column:
@@ -171,18 +205,19 @@ def row_hash(schema: T.StructType, names: Iterable[str]) -> Column:
     Spark does not hash maps: one is hashed as its entries; a column with a map further inside, or a VARIANT, is left
     out.
     """
+    kinds = {field.name: field.dataType for field in schema}
     hashed = []
     for name in names:
-        kind = schema[name].dataType
+        kind, value = kinds[name], quoted(name)
         if isinstance(kind, T.MapType):
-            inner = [*_parts(kind.keyType), *_parts(kind.valueType)]
-            value = F.map_entries(column(name))
+            inner = [*type_parts(kind.keyType), *type_parts(kind.valueType)]
+            value = f"map_entries({value})"
         else:
-            inner, value = list(_parts(kind)), column(name)
+            inner = list(type_parts(kind))
         if not any(isinstance(part, T.MapType | T.VariantType) for part in inner):
             # The null flag tells NULL from what NULL hashes like.
-            hashed += [value, value.isNull()]
-    return F.xxhash64(*hashed)
+            hashed += [value, f"{value} IS NULL"]
+    return F.expr(f"xxhash64({', '.join(hashed)})")
 
 
 def require_column(schema: T.StructType, name: str, role: str, option: str) -> None:
@@ -193,6 +228,12 @@ def require_column(schema: T.StructType, name: str, role: str, option: str) -> N
     InputError
     """
     if schema.names.count(name) == 1:
+        kind = schema.fields[schema.names.index(name)].metadata.get(UNREADABLE)
+        if kind is not None:
+            raise InputError(
+                f"{role} column {name!r} has the Parquet type {kind}, which Spark cannot read; leave it out, or write "
+                "it in another type"
+            )
         return
     if schema.names.count(name) > 1:
         raise InputError(f"the input has {schema.names.count(name)} columns named {name!r}; rename them")
@@ -210,24 +251,25 @@ def _require_type(schema: T.StructType, name: str, kinds: tuple[type[T.DataType]
         raise InputError(f"column {name!r} has the type {kind.simpleString()}: {cure}")
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
+def _refuse_twins(kept: Sequence[str], added: Sequence[str]) -> None:
     """Spark's readers fold case: two columns that differ in case only could not be read back."""
-    folded = [name.casefold() for name in names]
-    for name in names:
-        if folded.count(name.casefold()) > 1:
+    counts = Counter(name.casefold() for name in (*kept, *added))
+    for name in (*kept, *added):
+        if counts[name.casefold()] > 1:
             raise InputError(
-                f"the output would have the column {name!r} twice (case does not count); rename it in the input "
-                "or leave it out of --keep-columns"
+                f"the output would have the column {name!r} twice (case does not count); keep the input's under "
+                f"another name with --keep-columns {name}:OTHER, or leave it out of --keep-columns"
             )
 
 
-def _parts(kind: T.DataType) -> Iterable[T.DataType]:
+def type_parts(kind: T.DataType) -> Iterable[T.DataType]:
+    """A type and those inside it."""
     yield kind
     if isinstance(kind, T.ArrayType):
-        yield from _parts(kind.elementType)
+        yield from type_parts(kind.elementType)
     elif isinstance(kind, T.MapType):
-        yield from _parts(kind.keyType)
-        yield from _parts(kind.valueType)
+        yield from type_parts(kind.keyType)
+        yield from type_parts(kind.valueType)
     elif isinstance(kind, T.StructType):
         for field in kind.fields:
-            yield from _parts(field.dataType)
+            yield from type_parts(field.dataType)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -18,9 +18,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.extra_columns import DRIVERS, is_extra
+from jobs.marts.data_quality import DateCounts, DateWindow
 from jobs.reading import hadoop_path, refusing_unreadable
 from jobs.schema import SCORE_FIELDS, column
 from jobs.score_counts import month_of
+from jobs.tables.dates import ISO_DATES, DateForms, date_literal
+from jobs.tables.exact_reader import exact_reader
 from sentiment_core.errors import InputError
 from sentiment_core.score_status import COUNTED, STATUSES, UNSCORED
 
@@ -28,6 +31,7 @@ __all__ = ["Folder", "ScoreDays", "scored_twice"]
 
 _DATE_TYPES = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
 _PRODUCT_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
+_FACTS = ("rows", "undated", "no_date", "misdated", "with_product", "with_drivers", "unsound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,26 +43,36 @@ class Folder:
     files : str
         Digest of its files' names, sizes and times; differs when one was replaced.
     days : tuple of date
-    rows, undated : int
-        Undated rows have no date and are in no mart.
+        Without those outside the window.
+    rows, undated, misdated : int
+        Undated rows have no date, misdated ones one that cannot be true; they are in no mart but ``data_quality``.
     with_drivers : int
         Rows that were scored with drivers.
+    run_dates : tuple of pairs of str and DateCounts
+        The rows by run date.
     """
 
     files: str
     days: tuple[date, ...]
     rows: int
     undated: int
+    misdated: int = 0
     with_drivers: int = 0
+    run_dates: tuple[tuple[str, DateCounts], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "days": list(map(str, self.days))}
+        run_dates = {run_date: list(asdict(counts).values()) for run_date, counts in self.run_dates}
+        return {**asdict(self), "days": list(map(str, self.days)), "run_dates": run_dates}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Folder:
         """Of JSON."""
-        return cls(**{**value, "days": tuple(map(date.fromisoformat, value["days"]))})
+        run_dates = value.get("run_dates", {}).items()
+        counted = ((name, DateCounts(reviews=n, undated=none, misdated=off)) for name, (n, none, off) in run_dates)
+        return cls(
+            **{**value, "days": tuple(map(date.fromisoformat, value["days"])), "run_dates": tuple(sorted(counted))}
+        )
 
 
 class ScoreDays:
@@ -70,6 +84,10 @@ class ScoreDays:
     path : str
         Directory of the table or one Parquet file, any Hadoop URI.
     product_column, date_column : str
+    dates : DateForms
+        How texts tell dates.
+    window : DateWindow
+        Which dates a review can have.
 
     Raises
     ------
@@ -77,11 +95,22 @@ class ScoreDays:
         If there is no Parquet file.
     """
 
-    def __init__(self, session: SparkSession, path: str, *, product_column: str, date_column: str) -> None:
+    def __init__(
+        self,
+        session: SparkSession,
+        path: str,
+        *,
+        product_column: str,
+        date_column: str,
+        dates: DateForms = ISO_DATES,
+        window: DateWindow | None = None,
+    ) -> None:
         self._session = session
         self._path = path
         self._product_column = product_column
         self._date_column = date_column
+        self._dates = dates
+        self._window = window or DateWindow()
         self._fs, self._root = hadoop_path(session, path)
         if not self._fs.exists(self._root):
             raise InputError(f"{path}: no such path; check --scores")
@@ -109,34 +138,48 @@ class ScoreDays:
             return {}
         frame = self._read(wanted)
         self._check_columns(frame.schema)
-        day, source = self._day(frame.schema), column(self._date_column)
+        day, written = self._day(frame.schema), self._dates.day(frame.schema, self._date_column)
         status, probability = F.col("score_status"), F.col("positive_probability")
         sound = F.when(status.isin(*UNSCORED), probability.isNull())
         sound = sound.when(status.isin(*STATUSES), probability.between(0, 1) & F.col("sentiment").isNotNull())
-        rows = frame.groupBy(F.regexp_replace("_metadata.file_path", "/[^/]*$", "").alias("folder")).agg(
+        folder = F.regexp_replace("_metadata.file_path", "/[^/]*$", "").alias("folder")
+        rows = frame.groupBy(folder, column("run_date").cast("string").alias("run_date")).agg(
             F.collect_set(day).alias("days"),
             F.count(F.lit(1)).alias("rows"),
-            F.count_if(source.isNull()).alias("undated"),
-            F.count_if(source.isNotNull() & day.isNull()).alias("no_date"),
+            F.count_if(self._dates.is_blank(frame.schema, self._date_column)).alias("undated"),
+            F.count_if(self._dates.is_no_date(frame.schema, self._date_column)).alias("no_date"),
+            F.count_if(written.isNotNull() & day.isNull()).alias("misdated"),
             F.count(column(self._product_column)).alias("with_product"),
             F.count(self._drivers(frame)["kind"]).alias("with_drivers"),
             F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
         )
         with refusing_unreadable(self._path):
-            found = {self._relative(row["folder"]): row for row in rows.collect()}
-        for name, row in found.items():
-            self._check_rows(name or self._path, row)
+            collected = rows.collect()
         # A folder whose files have no row is in no result.
-        empty: dict[str, Any] = {"days": [], "rows": 0, "undated": 0, "with_drivers": 0}
-        facts = {name: found.get(name, empty) for name in wanted}
-        return {
-            name: Folder(
-                files=self.files[name],
-                days=tuple(sorted(row["days"])),
-                **{count: row[count] for count in ("rows", "undated", "with_drivers")},
-            )
-            for name, row in facts.items()
-        }
+        by_folder: dict[str, list[Any]] = {name: [] for name in wanted}
+        for row in collected:
+            by_folder[self._relative(row["folder"])].append(row)
+        return {name: self._folder(name, of_runs) for name, of_runs in by_folder.items()}
+
+    def _folder(self, name: str, of_runs: Sequence[Any]) -> Folder:
+        """One folder of counts by run date."""
+        counts = {count: sum(row[count] for row in of_runs) for count in _FACTS}
+        self._check_rows(name or self._path, counts)
+        return Folder(
+            files=self.files[name],
+            days=tuple(sorted({day for row in of_runs for day in row["days"]})),
+            **{count: counts[count] for count in ("rows", "undated", "misdated", "with_drivers")},
+            run_dates=tuple(
+                sorted(
+                    (
+                        row["run_date"],
+                        DateCounts(reviews=row["rows"], undated=row["undated"], misdated=row["misdated"]),
+                    )
+                    for row in of_runs
+                    if row["run_date"] is not None
+                )
+            ),
+        )
 
     def read_days(self, folders: Iterable[str], days: Iterable[date]) -> DataFrame:
         """The score columns, ``product`` and ``day`` of the rows of some days, read from these folders."""
@@ -146,7 +189,7 @@ class ScoreDays:
             self._day(frame.schema).alias("day"),
             *(column(name) for name in SCORE_FIELDS.names if name != "run_date"),
         )
-        return dated.where(F.col("day").isin(*sorted(days)))
+        return dated.where(F.col("day").isin(*map(date_literal, sorted(days))))
 
     def read_drivers(self, folders: Iterable[str], months: Iterable[str]) -> DataFrame:
         """``product``, ``month`` and ``drivers`` of the counted rows of some months that were scored with drivers."""
@@ -168,11 +211,12 @@ class ScoreDays:
         if id_column not in frame.columns:
             return 0
         with refusing_unreadable(self._path):
-            return scored_twice(frame.where(self._day(frame.schema).isin(*sorted(days))), id_column=id_column)
+            wanted = map(date_literal, sorted(days))
+            return scored_twice(frame.where(self._day(frame.schema).isin(*wanted)), id_column=id_column)
 
     def _read(self, folders: list[str]) -> DataFrame:
         paths = [f"{self._root.toString()}/{name}" if name else self._root.toString() for name in folders]
-        reader = self._session.read.options(ignoreCorruptFiles="false", ignoreMissingFiles="false")
+        reader = exact_reader(self._session)
         if self._fs.getFileStatus(self._root).isDirectory():
             reader = reader.option("basePath", self._root.toString())
         with refusing_unreadable(self._path):
@@ -184,12 +228,9 @@ class ScoreDays:
         return column(DRIVERS.name) if own else F.lit(None).cast(DRIVERS.dataType)
 
     def _day(self, schema: T.StructType) -> Column:
-        """The date of a row; NULL where the column holds no date."""
-        kind = schema[self._date_column].dataType
-        source = column(self._date_column)
-        # Spark reads 2026-11 as the first of November.
-        text = F.when(source.cast("string").rlike(r"^\d{4}-\d\d-\d\d"), source).try_cast("date")
-        return text if isinstance(kind, T.StringType) else source.cast("date")
+        """The date of a row; NULL where the column holds no date, or one outside the window."""
+        day = self._dates.day(schema, self._date_column)
+        return F.when(self._window.holds(day, run_date=column("run_date").cast("date")), day)
 
     def _check_columns(self, schema: T.StructType) -> None:
         for field in SCORE_FIELDS:
@@ -220,12 +261,9 @@ class ScoreDays:
                     f"another with {option}"
                 )
 
-    def _check_rows(self, name: str, row: Any) -> None:
+    def _check_rows(self, name: str, row: Mapping[str, int]) -> None:
         if row["no_date"]:
-            raise InputError(
-                f"{name}: {row['no_date']:,} rows have a {self._date_column!r} that is no date like 2026-11-23; name "
-                "another column with --date-column"
-            )
+            raise InputError(f"{name}: {row['no_date']:,} rows {self._dates.refusal(self._date_column)}")
         if row["unsound"]:
             raise InputError(
                 f"{name}: {row['unsound']:,} rows have a status, probability or label that this version does not "

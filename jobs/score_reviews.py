@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from jobs.devices import check_engine
-from jobs.run_report import Timings
+from jobs.run_report import Timings, remarks
 from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
@@ -47,13 +47,14 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     emit(report)
     if report["status"] == "dry-run":
         rows = report["input"].get("new_rows", report["input"]["rows"])
-        return f"dry run: {rows:,} rows would be scored, nothing was written"
+        return f"dry run: {rows:,} rows would be scored, nothing was written{remarks([report])}"
     if report["status"] == "unchanged":
         return f"nothing to do: {_reason(options, report)}"
     speed = report["throughput"]["reviews_per_second"]
     rows = report["counts"]["rows"]
     return (
         f"published {rows:,} rows to {options.output} as {report['run_id']}, {speed:,.0f} reviews/s{_left_out(report)}"
+        + remarks([report])
     )
 
 

@@ -9,6 +9,8 @@ from datetime import date
 
 from jobs.conditions import parse_condition
 from jobs.reading import INPUT_FORMATS
+from jobs.tables.casts import CAST_TYPES, parse_cast
+from jobs.tables.dates import date_format
 from jobs.tables.reading_options import add_reading_arguments
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import UsageError
@@ -38,9 +40,37 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drivers", type=_few, default=0, metavar="K", help="name the K words and pairs that moved each review most"
     )
-    parser.add_argument("--id-column", default="review_id", metavar="NAME")
+    parser.add_argument(
+        "--id-column",
+        default="review_id",
+        metavar="NAME|none",
+        help="default: %(default)s; none makes a stable id of each row's content, as the column review_id",
+    )
     parser.add_argument("--text-column", default="text", metavar="NAME")
-    parser.add_argument("--keep-columns", default="", metavar="A,B|all", help="columns that the output repeats")
+    parser.add_argument(
+        "--keep-columns",
+        default="",
+        metavar="A,B:OTHER|all",
+        help="columns that the output repeats; B:OTHER keeps B under the name OTHER",
+    )
+    parser.add_argument(
+        "--cast",
+        action="append",
+        default=[],
+        type=parse_cast,
+        metavar="COLUMN=TYPE",
+        help=f"read a column as another type ({', '.join(CAST_TYPES)}); a value that would change is refused; "
+        "repeatable",
+    )
+    parser.add_argument(
+        "--date-format",
+        action="append",
+        default=[],
+        type=date_format,
+        metavar="PATTERN",
+        help="form of dates in texts beside 2026-11-23, as Spark writes it: MM/dd/yyyy; repeatable, the first that "
+        "fits counts",
+    )
     parser.add_argument(
         "--where",
         action="append",
@@ -58,6 +88,9 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-failed-ratio", type=_ratio, default=0.001, metavar="R")
     parser.add_argument(
         "--only-new", action="store_true", help="score rows whose id and text this model has not scored yet"
+    )
+    parser.add_argument(
+        "--allow-empty", action="store_true", help="let an input without rows replace the rows of its run date"
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, score nothing")
 

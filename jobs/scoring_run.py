@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.audit import audit_records, audit_scores, digest_rows
 from jobs.executor import GroupScorer, SharedModel, WorkerStatistics
@@ -41,7 +43,7 @@ from jobs.redaction import redact
 from jobs.review_source import ReviewSource
 from jobs.run_log import begin_run, log_spark
 from jobs.run_report import Timings, cost_inputs, describe_run, name_run, results
-from jobs.schema import ScoreColumns, column, scores_schema
+from jobs.schema import ScoreColumns, quoted, scores_schema
 from jobs.scoring_models import ScoringModels
 from jobs.staging import (
     Staging,
@@ -52,7 +54,9 @@ from jobs.staging import (
     saying_what_failed,
     table_folders,
 )
-from sentiment_core.errors import AuditError, EnvironmentFault
+from jobs.tables.dates import DateForms, date_literal
+from jobs.tables.published_columns import column_types, has_rows, refuse_other_columns
+from sentiment_core.errors import AuditError, EnvironmentFault, InputError
 
 __all__ = ["run_once"]
 
@@ -66,7 +70,7 @@ def run_once(
     models: ScoringModels,
     run_date: date,
     timings: Timings,
-    where: Column | None = None,
+    where: Callable[[T.StructType], Column] | None = None,
 ) -> dict[str, Any]:
     """Score the input for one date and publish the scores.
 
@@ -79,8 +83,8 @@ def run_once(
     run_date : date
     timings : Timings
         Takes the seconds of each stage.
-    where : Column, optional
-        Which rows of the input are scored; default all.
+    where : callable, optional
+        Which rows of the input are scored, by its schema; default all.
 
     Returns
     -------
@@ -101,19 +105,33 @@ def run_once(
     refuse_overlap(session, sources=paths, output=options.output)
     if not paths:
         options = argparse.Namespace(**vars(options) | {"input_format": "table"})  # its name says no format
+    fs, location = open_output(session, options.output)
+    refuse_other_partitioning(session, fs, output=options.output, partition=options.partition_by)
+    # What the run replaces as a whole, if that is known before a row is read.
+    replaced = f"run_date={run_date}" if options.partition_by == "run_date" and not options.only_new else None
+
+    def accept(schema: T.StructType, columns: ScoreColumns) -> None:
+        refuse_other_columns(session, fs, location, schema=schema, columns=columns, replaced=replaced)
+
     with timings.of("read_input"):
+        DateForms(patterns=tuple(options.date_format)).check(session)
         extra = models.extra_columns(drivers=options.drivers > 0)
-        source = ReviewSource.read(session, options, extra=extra, where=where)
+        source = ReviewSource.read(session, options, extra=extra, accept=accept, where=where)
         opened = source.opened
+        repeated = source.repeated_ids()
     if not paths:
         refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
-    fs, location = open_output(session, options.output)
-    refuse_other_partitioning(session, fs, output=options.output, partition=source.columns.partition)
+    if replaced is not None and not (source.digest.count or options.allow_empty) and has_rows(fs, replaced):
+        raise InputError(
+            f"the input has no row to score, and {options.output} has rows of {replaced}, which would be replaced by "
+            "nothing; check the input, or give --allow-empty"
+        )
     earlier = reported_runs(fs) if options.only_new else []
     run_id = name_run(source, models=models, options=options, run_date=run_date, earlier_runs=earlier)
     begin_run(run_id)
     log_spark(session._jvm)
     report = describe_run(session, options, source=source, models=models, run_date=run_date, run_id=run_id)
+    report["input"] |= {"repeated_ids": repeated[0], "rows_of_repeated_ids": repeated[1]}
     run = _Run(
         session=session,
         options=options,
@@ -145,6 +163,7 @@ def run_once(
             report["input"] |= {"new_rows": source.digest.count}
             if not source.digest.count:
                 return report | {"status": "unchanged", "seconds": timings.seconds}
+            report["output"] |= {"replaced_rows": run.replaced_rows(source)}
         staging = Staging(
             session,
             fs,
@@ -172,6 +191,7 @@ def run_once(
         report["output"] |= {
             "bytes": staging.n_bytes(),
             "partitions": names,
+            "columns": column_types(source.frame.schema, source.columns),
             "signatures": {name: signature(fs, f"{publication.data}/{name}") for name in names},
         }
         report |= {
@@ -211,6 +231,25 @@ class _Run:
             rows = rows_of(source.frame, self.columns, ids=ids)
             return ids, ReviewSource.digested(rows, self.columns, source=", ".join(self.options.input))
 
+    def replaced_rows(self, source: ReviewSource) -> int:
+        """How many published rows the new ones take the place of.
+
+        Raises
+        ------
+        InputError
+            If there would be fewer rows of an id than before: the id then stands for several reviews, and nothing tells
+            which of them the input brings.
+        """
+        with self.timings.of("find_replaced"):
+            replaced, lossy = self.table.replaced_by(source.frame, self.columns, run_date=self.run_date)
+        if lossy:
+            raise InputError(
+                f"{lossy:,} ids stand for more rows in {self.options.output} than in the new rows of this input, so "
+                "reviews would be lost; make the ids unique (--id-column none makes ids from the content), or score "
+                "without --only-new"
+            )
+        return replaced
+
     def stage(self, source: ReviewSource, staging: Staging, *, groups: int) -> dict[str, Any]:
         """Score, write and audit; returns the report's part about it."""
         context = self.session.sparkContext
@@ -232,7 +271,7 @@ class _Run:
         run_columns = {
             "model_sha256": F.lit(self.models.first.sha256),
             "run_id": F.lit(self.run_id),
-            "run_date": F.lit(self.run_date),
+            "run_date": date_literal(self.run_date),
         }
         try:
             with (
@@ -240,8 +279,8 @@ class _Run:
                 showing_progress(context, statistics, groups=groups, rows=source.digest.count),
             ):
                 scored = score_table(source.frame, columns=self.columns, scorer=scorer, groups=groups)
-                ordered = (column(name) for name in scores_schema(source.frame.schema, self.columns).names)
-                staged = staging.write(scored.withColumns(run_columns).select(*ordered))
+                ordered = map(quoted, scores_schema(source.frame.schema, self.columns).names)
+                staged = staging.write(scored.withColumns(run_columns).selectExpr(*ordered))
             with self.timings.of("audit"), finding_damage(self.table.location):
                 audit = audit_scores(
                     staged,

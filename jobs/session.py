@@ -13,6 +13,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.redaction import SPARK_REDACTION
+from jobs.spark.environment import refuse_faults
+from jobs.spark.file_names import UTF8_LOCALE, use_utf8_names
 from jobs.submit_settings import named_settings
 from sentiment_core.errors import EnvironmentFault
 
@@ -55,6 +57,8 @@ DEFAULTS = {
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
     # A worker would take a folder named jobs, where it is started, for the project.
     "spark.executorEnv.PYTHONSAFEPATH": "1",
+    # Java names files by the locale, and an executor's may be none.
+    "spark.executorEnv.LC_ALL": UTF8_LOCALE,
     # The audit has many columns; a warning on each run would be noise.
     "spark.sql.debug.maxToStringFields": "200",
     # What Spark's event log and its pages must not show.
@@ -103,6 +107,8 @@ def start_java() -> SparkConf:
     """
     settings = DEFAULTS
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
+        refuse_faults(os.environ)
+        use_utf8_names(os.environ)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         settings = settings | LOCAL_SETTINGS
     # PySpark passes ours as options, which would win over those of the file.
@@ -117,8 +123,9 @@ def start_java() -> SparkConf:
 
 
 def _did_not_start(error: Exception) -> EnvironmentFault:
+    given = "--master, PYSPARK_SUBMIT_ARGS" if os.environ.get("PYSPARK_SUBMIT_ARGS") else "--master"
     return EnvironmentFault(
-        f"Spark did not start ({str(error).splitlines()[0]}); check --master, and Java with `sentiment doctor`"
+        f"Spark did not start ({str(error).splitlines()[0]}); check {given}, and Java with `sentiment doctor`"
     )
 
 

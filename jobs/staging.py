@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from jobs.hadoop_file_system import HadoopFileSystem
 from jobs.incremental import KEYS
 from jobs.publish import Publication
 from jobs.reading import hadoop_path, refusing_unreadable
+from jobs.tables.exact_reader import exact_reader
 from sentiment_core.errors import AuditError, InputError, SentimentError, UsageError
 
 __all__ = [
@@ -45,27 +47,54 @@ _UNWRITABLE = (
 def open_output(session: SparkSession, output: str) -> tuple[FileSystem, str]:
     """File system whose root is a directory, and the directory as Spark names it."""
     fs, root = hadoop_path(session, output)
-    if fs.getUri().getScheme() == "file":
+    if _is_local(fs):
         return LocalFileSystem(Path(root.toUri().getPath())), root.toString()
     return HadoopFileSystem(session._jvm, fs=fs, root=root), root.toString()
 
 
 def refuse_overlap(session: SparkSession, *, sources: Iterable[str], output: str) -> None:
-    """Refuse to write into what is read.
+    """Refuse to write into what is read, by whatever name.
 
     Raises
     ------
     UsageError
-        If the output is, holds or lies in one of the sources, or is a file.
+        If the output is, holds or lies in one of the sources, links resolved, or is a file.
     """
     fs, written = hadoop_path(session, output)
     if fs.exists(written) and fs.getFileStatus(written).isFile():
         raise UsageError(f"--output {output} is a file; name a directory")
+    target = _real_name(fs, written)
     for source in sources:
         read_fs, read = hadoop_path(session, source)
-        pair = (f"{read.toString()}/", f"{written.toString()}/")
-        if read_fs.exists(read) and (pair[0].startswith(pair[1]) or pair[1].startswith(pair[0])):
-            raise UsageError(f"--output {output} overlaps with the input {source}; name another directory")
+        if not read_fs.exists(read):
+            continue
+        # Compared with a slash at the end: `scores` does not hold `scores2`.
+        for name in (_real_name(read_fs, read), *_linked_from(read_fs, read)):
+            if name.startswith(target) or target.startswith(name):
+                raise UsageError(
+                    f"--output {output} and the input {source} are or hold the same folder; name another directory"
+                )
+
+
+def _real_name(fs: Any, path: Any) -> str:
+    """A location by its one name, with a slash at the end."""
+    if _is_local(fs):
+        return f"file:{os.path.realpath(path.toUri().getPath())}/"
+    existing = fs.resolvePath(path) if fs.exists(path) else path
+    return f"{existing.toString()}/"
+
+
+def _linked_from(fs: Any, path: Any) -> Iterator[str]:
+    """Where the links in a folder of this machine lead: readers follow them."""
+    if _is_local(fs):
+        for folder, folders, files in os.walk(path.toUri().getPath()):
+            for name in (*folders, *files):
+                if Path(folder, name).is_symlink():
+                    yield f"file:{os.path.realpath(Path(folder, name))}/"
+
+
+def _is_local(fs: Any) -> bool:
+    return bool(fs.getUri().getScheme() == "file")
 
 
 def refuse_other_partitioning(session: SparkSession, fs: FileSystem, *, output: str, partition: str) -> None:
@@ -147,7 +176,7 @@ def finding_damage(location: str, *, source: str | None = None) -> Iterator[None
 
 def table_folders(frame: DataFrame) -> set[str]:
     """Where the files of a table are, partition folders left off."""
-    return {re.sub(r"(/[^/]*=[^/]*)*/[^/]*$", "", name) for name in frame.inputFiles()}
+    return {unquote(re.sub(r"(/[^/]*=[^/]*)*/[^/]*$", "", name)) for name in frame.inputFiles()}
 
 
 class Staging:
@@ -202,7 +231,7 @@ class Staging:
     def _check_columns(self) -> None:
         """Names, types and order, as the files have them; the partition's column is the folder's name."""
         with finding_damage(self._location):
-            found = self._session.read.parquet(self._targets["scores"]).schema
+            found = exact_reader(self._session).parquet(self._targets["scores"]).schema
         columns, contract = (
             [(field.name, field.dataType.simpleString()) for field in schema if field.name != self._partition]
             for schema in (found, self._schemas["scores"])
@@ -228,7 +257,7 @@ class Staging:
         self._schemas.setdefault(kind, rows.schema)
 
     def _read(self, kind: str) -> DataFrame:
-        return self._session.read.schema(self._schemas[kind]).parquet(self._targets[kind])
+        return exact_reader(self._session).schema(self._schemas[kind]).parquet(self._targets[kind])
 
     def complete(self, *, expected: str | None = None) -> None:
         """Put the keys beside the scores.

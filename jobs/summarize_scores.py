@@ -24,12 +24,15 @@ from jobs.mart_plan import MartPlan, plan_refresh
 from jobs.mart_refresh import refresh_marts
 from jobs.mart_state import MartState
 from jobs.mart_tables import MartTables
+from jobs.marts.data_quality import DateWindow
 from jobs.owner import Owner
 from jobs.reading import refusing_unreadable
 from jobs.run_reports import RunReports
 from jobs.score_days import ScoreDays
+from jobs.scoring_options import date_option
 from jobs.session import spark_session
 from jobs.staging import open_output, refuse_overlap, saying_what_failed
+from jobs.tables.dates import DateForms, date_format
 from sentiment_core.artifact import load_model
 from sentiment_core.errors import GateError, InputError, UsageError
 
@@ -46,6 +49,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--product-column", default="product_id", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--date-column", default="run_date", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--id-column", default="review_id", metavar="NAME", help="default: %(default)s")
+    dates = parser.add_argument_group("dates")
+    dates.add_argument(
+        "--date-format",
+        action="append",
+        default=[],
+        type=date_format,
+        metavar="PATTERN",
+        help="form of dates in texts beside 2026-11-23, as Spark writes it: MM/dd/yyyy; repeatable, the first that "
+        "fits counts",
+    )
+    dates.add_argument(
+        "--earliest-date",
+        type=date_option("--earliest-date"),
+        default=DateWindow().earliest,
+        metavar="YYYY-MM-DD",
+        help="an older review is misdated, and counted in data_quality only; default: %(default)s",
+    )
+    dates.add_argument(
+        "--latest-date",
+        type=date_option("--latest-date"),
+        metavar="YYYY-MM-DD",
+        help="a later review is misdated; default: the day after the run date of each row",
+    )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--date",
@@ -87,13 +113,29 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     if price is not None and not 0 <= price < math.inf:
         raise UsageError(f"--core-hour-price must be 0 or more, not {price}")
     references = DRIFT_REFERENCES if options.drift_against == "both" else (options.drift_against,)
+    window = DateWindow(earliest=options.earliest_date, latest=options.latest_date)
     validation = _validation_of(options.model)
     session = _session()
     refuse_overlap(session, sources=[options.scores], output=options.output)
-    scores = ScoreDays(session, options.scores, product_column=options.product_column, date_column=options.date_column)
+    dates = DateForms(patterns=tuple(options.date_format))
+    dates.check(session)
+    scores = ScoreDays(
+        session,
+        options.scores,
+        product_column=options.product_column,
+        date_column=options.date_column,
+        dates=dates,
+        window=window,
+    )
     fs, _ = open_output(session, options.output)
     with saying_what_failed(options.output), OutputLock(fs, Owner.this_process("summarize")).held() as lock:
-        settings = {"--product-column": options.product_column, "--date-column": options.date_column}
+        settings = {
+            "--product-column": options.product_column,
+            "--date-column": options.date_column,
+            "--date-format": ", ".join(options.date_format),
+            "--earliest-date": str(window.earliest),
+            "--latest-date": str(window.latest or ""),
+        }
         before = MartState(settings=settings)
         if not options.rebuild:
             before = MartState.load(fs, output=options.output, settings=settings)
@@ -106,7 +148,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             dates=options.date,
         )
         if options.rebuild and not plan.days:
-            raise InputError(f"{options.scores}: no row has a {options.date_column!r}; name another with --date-column")
+            raise InputError(
+                f"{options.scores}: no row has a {options.date_column!r} from {window}; name another column with "
+                "--date-column, or another time with --earliest-date and --latest-date"
+            )
         _refuse_scored_twice(scores, plan, options)
         _LOGGER.info("%s: %d days and %d run reports to refresh", plan.run_id, len(plan.days), len(plan.reports))
         report = _report(plan, output=options.output)
@@ -126,7 +171,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             tables.publish(report | {"status": "published"})
         plan.state.save(fs)
     emit(report | {"status": "published"})
-    return _sentence(report, findings, gated=options.fail_on_drift)
+    return _sentence(report, findings, gated=options.fail_on_drift, window=window)
 
 
 def _report(plan: MartPlan, *, output: str) -> dict[str, Any]:
@@ -137,6 +182,7 @@ def _report(plan: MartPlan, *, output: str) -> dict[str, Any]:
         "days": list(map(str, sorted(plan.days))),
         "rows": sum(folder.rows for folder in folders),
         "undated_rows": sum(folder.undated for folder in folders),
+        "misdated_rows": sum(folder.misdated for folder in folders),
     }
 
 
@@ -171,7 +217,7 @@ def _refuse_scored_twice(scores: ScoreDays, plan: MartPlan, options: argparse.Na
         )
 
 
-def _sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, gated: bool) -> str:
+def _sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, gated: bool, window: DateWindow) -> str:
     days = report["days"]
     if not days:
         said = f"nothing to refresh in {report['marts']}"
@@ -180,6 +226,8 @@ def _sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, gated: 
         said = f"refreshed {span} in {report['marts']}"
     if report["undated_rows"]:
         said += f", {report['undated_rows']:,} rows have no date and are left out"
+    if report["misdated_rows"]:
+        said += f", {report['misdated_rows']:,} rows have a date outside {window} and are left out"
     # A gate that could judge nothing must not look like one that found nothing.
     if findings and findings[0].level in ("warn", "fail", *(["not judged"] if gated else [])):
         said += f"; drift: {findings[0].sentence}"

@@ -211,7 +211,7 @@ class Model:
             "kind": self.kind,
             "dtype": self.weights["embedding.weight"].dtype.name,
             "architecture": asdict(self.architecture),
-            "text": asdict(self.text.settings),
+            "text": _without_unset(asdict(self.text.settings)),
             "decision": asdict(self.decision),
             **({"familiarity": asdict(self.familiarity)} if self.familiarity else {}),
             "provenance": self.provenance,
@@ -351,7 +351,8 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
         if config["kind"] not in ("sentiment", "language_model"):
             raise ModelError(f"config.json: unknown kind {shown(config['kind'])}")
         architecture = _settings(Architecture, config["architecture"])
-        settings = _settings(TextSettings, config["text"])
+        # Models that were written before there was the setting do not have it.
+        settings = _settings(TextSettings, {"missing_words": None} | config["text"])
         decision = _settings(Decision, config["decision"])
         familiarity = _settings(Familiarity, config["familiarity"]) if "familiarity" in config else None
         provenance = dict(config["provenance"].items())
@@ -393,6 +394,11 @@ def _settings(kind: type[S], values: Mapping[str, Any]) -> S:
     if values.keys() != names:
         raise ModelError(f"config.json: holds the settings {shown(sorted(values))}, expected {shown(sorted(names))}")
     return kind(**values)
+
+
+def _without_unset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are written: those that a model does not have are left out, so that its bytes stay the same."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 @contextmanager

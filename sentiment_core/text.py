@@ -6,7 +6,7 @@ and the ids are gathered from there. Everything is Arrow kernels and NumPy, no P
 
 Policy, in the order in which it is applied:
 
-- NULL, empty and white-space-only texts have no tokens.
+- NULL, empty and white-space-only texts have no tokens, nor have texts that are a word for a missing value (a setting).
 - Bytes that are not UTF-8 and NUL become replacement characters and spaces; nothing raises.
 - HTML entities are decoded once, HTML tags become spaces.
 - NFKD (an accent is a mark of its own, inside its word); format characters (zero-width, bidi marks, soft
@@ -37,6 +37,7 @@ import pyarrow.compute as pc
 from sentiment_core.errors import InputError, ModelError, UsageError, shown
 
 __all__ = [
+    "MISSING_WORDS",
     "MOST_TOKENS",
     "SENTENCE_ENDS",
     "SPECIAL_TOKENS",
@@ -53,6 +54,12 @@ __all__ = [
 
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>")
 MOST_TOKENS = 100_000
+# What programs write where there is no value (pandas, databases, spreadsheets, JavaScript), in lower case.
+MISSING_WORDS = (
+    *("nan", "-nan", "null", "(null)", "none", "nil", "na", "n/a", "<na>", "nat", "undefined", "\\n"),
+    *("#n/a", "#n/a n/a", "#na", "#null!", "#ref!", "#value!", "#div/0!", "#name?", "#num!"),
+    *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+)
 SENTENCE_ENDS = (".", "!", "?", "...", "!!", "??")
 UNKNOWN_ID, PADDING_ID, BEGIN_ID, END_ID = range(4)
 
@@ -105,16 +112,22 @@ class TextSettings:
         Fold case before the vocabulary is asked.
     max_tokens : int
         Tokens kept of a text, 1 to 100,000, which is more than any review has.
+    missing_words : bool or None
+        Take a text that is one of `MISSING_WORDS`, and nothing else, for no text. None, which models have that were
+        written before there was the setting, is the same as True.
     """
 
     lower_case: bool = True
     max_tokens: int = 500
+    missing_words: bool | None = True
 
     def __post_init__(self) -> None:
         if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= MOST_TOKENS:
             raise UsageError(f"max_tokens must be a whole number from 1 to 100,000, not {shown(self.max_tokens)}")
         if not isinstance(self.lower_case, bool):
             raise UsageError(f"lower_case must be true or false, not {shown(self.lower_case)}")
+        if not isinstance(self.missing_words, bool | None):
+            raise UsageError(f"missing_words must be true or false, not {shown(self.missing_words)}")
 
 
 @dataclass(frozen=True)
@@ -322,7 +335,10 @@ class _Chunks:
 
     @classmethod
     def of(cls, texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> _Chunks:
-        split = pc.ascii_split_whitespace(_without_markup(valid_utf8(texts)))
+        valid = valid_utf8(texts)
+        if settings.missing_words is not False:
+            valid = _without_missing_words(valid)
+        split = pc.ascii_split_whitespace(_without_markup(valid))
         encoded = split.flatten().dictionary_encode()
         lengths = pc.list_value_length(split).fill_null(0).to_numpy()
         return cls(
@@ -384,6 +400,19 @@ def _unescape(texts: pa.LargeStringArray) -> pa.LargeStringArray:
 
 def _without_markup(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     return _where(_where(texts, _ENTITY, _unescape), "<", lambda some: _rewrite(some, [(_TAG, " ")]))
+
+
+def _without_missing_words(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """The texts with those NULL that are one of `MISSING_WORDS`, but for case and blanks around it."""
+    # Few reviews are as short, and only these are looked at.
+    short = pc.less_equal(pc.binary_length(texts), 2 * max(map(len, MISSING_WORDS))).fill_null(False)
+    if not pc.any(short).as_py():
+        return texts
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.filter(short)))
+    missing = pc.is_in(words, value_set=pa.array(MISSING_WORDS, pa.large_string()))
+    if not pc.any(missing).as_py():
+        return texts
+    return pc.replace_with_mask(texts, short, pc.if_else(missing, None, texts.filter(short)))
 
 
 def valid_utf8(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:

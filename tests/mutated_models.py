@@ -36,6 +36,7 @@ _SETTINGS: dict[str, list[Any]] = {
     "architecture__num_layers": [0, 1, 3, 100, 101],
     "text__max_tokens": [0, 100_001],
     "text__lower_case": [],
+    "text__missing_words": [],
     "decision__slope": [0, 0.0, -1.1],
     "decision__intercept": [],
     "decision__negative_below": [0, 0.0, 0.66, 1, 2],
@@ -45,6 +46,7 @@ _SETTINGS: dict[str, list[Any]] = {
 # What is wrong for most settings and right for these.
 _RIGHT: dict[str, tuple[type, ...]] = {
     "text__lower_case": (bool,),
+    "text__missing_words": (bool, type(None)),
     "decision__slope": (int, float),
     "decision__intercept": (int, float),
     "provenance": (dict,),

@@ -280,7 +280,7 @@ def test_without_a_teacher_the_ensemble_labels_sentences(label: Any, tmp_path: P
     [
         ({"text_column": "body"}, 3, "'body' is missing"),
         ({"label_column": "label"}, 3, "'label' is missing"),
-        ({"label_column": "text"}, 3, "labels must be numbers or booleans"),
+        ({"label_column": "text"}, 3, "name the positive one with --positive-label"),
         ({"input": "nowhere.parquet"}, 3, "nowhere.parquet: no such file"),
         ({"models": ["nowhere"]}, 3, "no such model directory"),
         ({"models": ["language_model"]}, 3, "is a language_model artifact"),

@@ -391,3 +391,22 @@ def test_a_vocabulary_gives_the_ids_of_the_words_that_it_holds() -> None:
     assert VOCABULARY.ids(words).tolist() == [9, 4]
     assert VOCABULARY.ids([]).tolist() == VOCABULARY.ids(["zorblat"]).tolist() == []
     assert VOCABULARY.ids(words).dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nan", "NaN", " None ", "NULL", "N/A", "n/a", "#N/A", "<NA>", "NA", "NaT", "\\N", "undefined", "\tnil\n", "#REF!"],
+)
+def test_a_text_that_is_a_word_for_a_missing_value_has_no_token(text: str) -> None:
+    assert tokenize(pa.array([text, "x " + text, None]), settings=TextSettings())[0] == []
+    kept = tokenize(pa.array([text]), settings=TextSettings(missing_words=False))
+    assert kept != [[]]
+    assert tokenize(pa.array(["x " + text]), settings=TextSettings())[0][0] == "x"
+
+
+def test_words_for_missing_values_change_no_other_text() -> None:
+    texts = pa.array(["nano", "Nan is great", "none of it works", "no", "", None, "n a", "Null points!"])
+    without = TextSettings(missing_words=False)
+    assert tokenize(texts, settings=TextSettings()) == tokenize(texts, settings=without)
+    with pytest.raises(UsageError, match="missing_words"):
+        TextSettings(missing_words="yes")  # type: ignore[arg-type]

@@ -9,6 +9,9 @@ SELECT * FROM read_parquet(getvariable('marts') || '/sentiment_product/month=*/*
 CREATE OR REPLACE VIEW model_daily AS
 SELECT * FROM read_parquet(getvariable('marts') || '/model_daily/month=*/*.parquet', hive_types = {'month': VARCHAR});
 
+CREATE OR REPLACE VIEW data_quality AS
+SELECT * FROM read_parquet(getvariable('marts') || '/data_quality/month=*/*.parquet', hive_types = {'month': VARCHAR});
+
 CREATE OR REPLACE VIEW run_history AS
 SELECT * FROM read_parquet(getvariable('marts') || '/run_history/month=*/*.parquet', hive_types = {'month': VARCHAR});
 

@@ -1,6 +1,6 @@
 -- The marts and the scores as tables of a metastore, for Spark SQL:
 --   spark-sql -d marts=/path/to/marts -d scores=/path/to/scores -f queries/setup/tables.sql
--- A new month becomes a new folder: repeat the last six lines after each refresh that begins one (it does no harm).
+-- A new month becomes a new folder: repeat the last seven lines after each refresh that begins one (it does no harm).
 -- The type of product is that of the scores' product column; string here.
 
 CREATE TABLE IF NOT EXISTS sentiment_daily (
@@ -141,6 +141,18 @@ PARTITIONED BY (month)
 COMMENT "One row a model and day with reviews: scores, lengths, unknown words, and drift"
 LOCATION '${marts}/model_daily';
 
+CREATE TABLE IF NOT EXISTS data_quality (
+  run_date date COMMENT "The run date of the scores table",
+  reviews bigint COMMENT "Rows of the scores table",
+  undated bigint COMMENT "Of these without a date in the date column; in no other mart",
+  misdated bigint COMMENT "Of these with a date that cannot be true, outside the window; in no other mart",
+  month string COMMENT "Month of the row, like 2026-11; the partition"
+)
+USING parquet
+PARTITIONED BY (month)
+COMMENT "One row a run date: reviews without a date, or with one that cannot be true"
+LOCATION '${marts}/data_quality';
+
 CREATE TABLE IF NOT EXISTS run_history (
   run_id string COMMENT "The scoring run, as in the scores table",
   run_date date COMMENT "The run's date argument",
@@ -182,5 +194,6 @@ MSCK REPAIR TABLE sentiment_daily;
 MSCK REPAIR TABLE sentiment_product;
 MSCK REPAIR TABLE sentiment_drivers;
 MSCK REPAIR TABLE model_daily;
+MSCK REPAIR TABLE data_quality;
 MSCK REPAIR TABLE run_history;
 MSCK REPAIR TABLE scores;

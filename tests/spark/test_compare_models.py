@@ -143,7 +143,7 @@ def test_it_is_what_pandas_and_statsmodels_make_of_the_rows(compare: Compare, tm
         (BOTH, ("--champion", "challenger", "--challenger", "challenger"), 2, "are both 'challenger'"),
         ((*BOTH, "third"), (), 2, "choose with --champion and --challenger"),
         (BOTH, ("--label-column", "grade"), 3, "the column 'grade' is missing"),
-        (BOTH, ("--label-column", "run_id"), 3, "has the type string; labels are numbers or booleans"),
+        (BOTH, ("--label-column", "run_id"), 3, "has the type string; name the positive one with --positive-label"),
         (BOTH, ("--id-column", "id"), 3, "the column 'id' is missing"),
         (BOTH, ("--run-id", "2026-01-01-none"), 3, "its runs name no two models"),
         (BOTH, ("--largest", "-1"), 2, "--largest must be from 0 to 10,000"),

@@ -43,6 +43,7 @@ KEYS = {
     "sentiment_product": ["product", "month"],
     "sentiment_drivers": ["product", "month", "kind", "term"],
     "model_daily": ["model_sha256", "day"],
+    "data_quality": ["run_date"],
     "run_history": ["run_id"],
 }
 Summarize = Callable[..., tuple[int, dict[str, Any], str]]
@@ -342,7 +343,7 @@ def broken(table: pa.Table, **columns: Any) -> pa.Table:
         ({"n_tokens": [1.5] * 4}, (), "the column 'n_tokens' has the type double, expected int"),
         ({"score_status": ["done"] * 4}, (), "4 rows have a status, probability or label"),
         ({"product_id": pa.array([None] * 4, pa.string())}, (), "no row has a 'product_id'"),
-        ({"stars": ["2026-01-20", "yesterday", None, "2026-1-2"]}, ("--date-column", "stars"), "2 rows have a 'stars'"),
+        ({"stars": ["2026-01-20", "yesterday", None, "2026-1-2"]}, ("--date-column", "stars"), "1 rows have a 'stars'"),
         ({}, ("--date-column", "n_tokens"), "the column 'n_tokens' has the type int"),
         ({}, ("--date", "2026-05-01"), "--date 2026-05-01: no rows for that date"),
         ({}, ("--product-column", "sku"), "the column 'sku' is missing"),
