@@ -66,7 +66,7 @@ def test_labels_of_a_large_csv_may_be_whole_at_first(tmp_path: Path) -> None:
 
 def test_labels_of_a_csv_that_are_no_numbers_are_refused_wherever_they_stand(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,label\n" + "fine kettle,4\n" * 500 + "fine kettle,four\n")
-    with pytest.raises(InputError, match="labels must be numbers or booleans"):
+    with pytest.raises(InputError, match="labels are numbers or booleans"):
         read(tmp_path / "in.csv")
 
 
