@@ -17,6 +17,7 @@ from models import tiny_model
 from jobs.executor import score_columns
 from jobs.schema import WORKER_FIELDS
 from sentiment_core.artifact import bundled_model_path, load_model
+from sentiment_core.familiarity import word_rarity
 from sentiment_core.scoring import Scorer
 
 SCORER = Scorer(tiny_model(), engine="onnx", precision="float32", threads=1)
@@ -50,6 +51,9 @@ def assert_scored(scorer: Scorer, rows: list[str | bytes | None]) -> None:
     assert (np.isnan(probability) == empty).all()
     assert ((probability[~empty] >= 0) & (probability[~empty] <= 1)).all()
     status = np.where(empty, "empty", np.where(encoded.n_tokens > encoded.valid_length, "truncated", "ok"))
+    if scorer.model.familiarity is not None:
+        strange = scorer.model.familiarity.unfamiliar(encoded, word_rarity(vocabulary))
+        status = np.where(strange, "unfamiliar", status)
     assert columns["score_status"].to_pylist() == status.tolist()
     assert [label is None for label in columns["sentiment"].to_pylist()] == empty.tolist()
     assert columns["n_tokens"].to_numpy().tolist() == encoded.n_tokens.tolist()
