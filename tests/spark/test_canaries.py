@@ -123,13 +123,13 @@ def test_no_message_shows_the_password_of_a_location(
 
 @pytest.mark.slow
 def test_a_file_without_a_header_is_not_shown(submit: Any, table: Path, tmp_path: Path) -> None:
-    """Spark would show the two headers that differ, of which one is a review."""
+    """A review stands where the header is looked for."""
     (table / "in.parquet").unlink()
     (table / "a.csv").write_text("review_id,text\n1,good\n")
     (table / "b.csv").write_text(f"2,{TEXT} is here\n3,{TEXT} again\n")
     done = submit("--input-format", "csv", "--keep-columns", "")
     assert done.returncode == 3, done.stderr
-    assert "different headers" in done.stderr.splitlines()[-1]
+    assert "b.csv: line 1 looks like" in done.stderr.splitlines()[-1]
     assert list(places_of(tmp_path, table, TEXT, SECRET)) == []
 
 

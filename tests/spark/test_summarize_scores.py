@@ -284,7 +284,7 @@ def test_days_inside_the_rows_of_other_partitions(spark: SparkSession, tmp_path:
         parts = [made_up_scores(FIRST_DAY + timedelta(10 * number + i), n_rows=5, seed=number) for i in range(3)]
         parts = [
             part.append_column("review_date", pa.array([day] * 5, pa.date32())).append_column(
-                "run_date", pa.array([FIRST_DAY] * 5, pa.date32())
+                "run_date", pa.array([FIRST_DAY + timedelta(3)] * 5, pa.date32())
             )
             for part, day in zip(parts, days)
         ]
@@ -438,7 +438,8 @@ def test_a_query_gives_the_same_in_spark_and_duckdb(engines: Any, query: str) ->
     text = (QUERIES / query).read_text()
     ours = [tuple(row) for row in spark_session.sql(text.rstrip().rstrip(";")).collect()]
     theirs = duck.execute(text).fetchall()
-    assert len(ours) == len(theirs) > 0
+    assert len(ours) == len(theirs)
+    assert ours or query == "dates.sql"  # no review of these lacks its date
     for left, right in zip(ours, theirs):
         assert [_plain(value) for value in left] == [_nearly(_plain(value)) for value in right]
 
