@@ -19,7 +19,7 @@ _ESCAPED = r"""[\x01-\x1F"#%'*/:=?\\\x7F{}\[\]^]"""
 def partition_checks(name: str) -> list[RowCheck]:
     """Rows whose value in a column cannot be the name of a partition's folder."""
     value = column(name).cast("string")
-    longest = _LONGEST_BYTES - _bytes(F.lit(name + "="))
+    longest = _LONGEST_BYTES - _bytes(F.lit(name)) - len("=")
     cure = "partition by another column"
     return [
         RowCheck(

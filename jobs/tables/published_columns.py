@@ -22,7 +22,7 @@ from jobs.file_system import FileSystem
 from jobs.publish import read_report, reported_runs
 from jobs.schema import SCORE_FIELDS, ScoreColumns, scores_schema
 from jobs.tables.casts import parse_cast
-from sentiment_core.errors import InputError, UsageError
+from sentiment_core.errors import AuditError, InputError, UsageError
 
 __all__ = ["column_types", "has_rows", "refuse_other_columns"]
 
@@ -58,6 +58,9 @@ def refuse_other_columns(
     Raises
     ------
     InputError
+        If a column is missing, is one too many, or has another type.
+    AuditError
+        If a published file cannot be read.
     """
     names = [name for name in fs.list("") if "=" in name and not name.startswith(("_", ".")) and name != replaced]
     step = max(1, -(-len(names) // _LOOKED_AT))
@@ -169,7 +172,7 @@ class _FooterSchemas:
                 self._known[text] = T.StructType.fromJson(json.loads(text))
             return self._known[text]
         except (PySparkException, Py4JError, ValueError, LookupError) as error:
-            raise InputError(
-                f"{file} is published, but its columns cannot be read, so it is damaged; restore it, or remove its "
-                "partition and score its rows again"
+            raise AuditError(
+                f"{file.rsplit('/', 1)[0]} is published, but cannot be read, so disk or network damaged it; restore "
+                "it, or remove the partition and score its rows again"
             ) from error

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from jobs.tables.casts import cast_columns, parse_cast
 from jobs.tables.dates import ISO_DATES
-from jobs.tables.row_checks import count_columns, refuse_counted
+from jobs.tables.row_checks import count_columns, flag_columns, refuse_counted
 from sentiment_core.errors import InputError
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
@@ -168,7 +168,7 @@ def test_a_cast_changes_no_value(
 ) -> None:
     frame = spark.createDataFrame(pa.table({"n": [1, 2], "x": values}))
     found, checks, _ = cast_columns(frame, [parse_cast(f"x={cast}")], dates=ISO_DATES)
-    counts = found.agg(*count_columns(checks)).collect()[0]
+    counts = found.select("*", *flag_columns(checks)).agg(*count_columns(checks)).collect()[0]
     if refused:
         with pytest.raises(InputError, match=f"^{refused} rows have a 'x' "):
             refuse_counted(checks, counts)
@@ -192,7 +192,7 @@ def test_repeated_and_missing_ids_are_counted_in_report_and_sentence(score: Run,
     assert counts == {"repeated_ids": 1, "rows_of_repeated_ids": 2, "rows_without_id": 2}
     assert "1 ids are repeated (2 rows have them); 2 rows have no id" in sentence
     clean = write(tmp_path / "clean.parquet", review_id=[1, 2])
-    assert "repeated" not in score(clean, night=2)[2]
+    assert "ids are repeated" not in score(clean, night=2)[2]
 
 
 def test_only_new_replaces_no_other_review_in_silence(score: Run, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_rows_without_an_id_get_one_of_their_content(score: Run, tmp_path: Path)
     write_csv(tmp_path / "b" / "y.csv", "text,stars", lines[0])
     both = ["--input-format", "csv", "--id-column", "none", "--keep-columns", "stars"]
     code, _, sentence = score(tmp_path / "b", *both)
-    assert (code, "published already" in sentence) == (0, True), sentence
+    assert (code, "nothing to do" in sentence) == (0, True), sentence
     # Only what is new is scored: one more equal row, and one of which anything changed.
     more = write_csv(tmp_path / "c.csv", "text,stars", *lines, "Bad,1", "A warm book,4")
     code, report, sentence = score(more, "--id-column", "none", "--keep-columns", "stars", "--only-new")

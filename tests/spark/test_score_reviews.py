@@ -329,19 +329,17 @@ BY_SHOP = ["--partition-by", "shop"]
             "1 of 2 records are malformed",
         ),
         (lambda tmp, good: text_at(tmp / "f.jsonl", '{"review_id":1,"text":"a"}\n{oops\n'), [], 3, "malformed"),
-        (
-            lambda tmp, good: table_at(tmp / "g", review_id=[1], text=["x"], shop=[""]),
-            ["--partition-by", "shop"],
-            3,
-            "reserved 'shop'",
-        ),
         (lambda tmp, good: good, ["--partition-by", "product_id"], 2, "holds run_date="),
-        (lambda tmp, good: good.parent, [], 2, "overlap"),
+        (lambda tmp, good: good.parent, [], 2, "the same folder"),
         (lambda tmp, good: partly_partitioned(tmp / "h"), [], 3, "in and beside column=value folders"),
         (lambda tmp, good: table_at(tmp / "j", review_id=[1], Text=["x"], text=["y"]), [], 3, "differ in case"),
-        (lambda tmp, good: table_at(tmp / "k", review_id=[1], text=["x"], at=NANOSECOND), [], 3, "nanosecond"),
+        (
+            lambda tmp, good: table_at(tmp / "k", review_id=[1], text=["x"], at=NANOSECOND),
+            ["--keep-columns", "at"],
+            3,
+            "TIMESTAMP(NANOS,false)",
+        ),
         (lambda tmp, good: text_at(tmp / "l.csv", "17,Dr Smith is bad\n"), [], 3, "the input has 2 others"),
-        (lambda tmp, good: table_at(tmp / "m", review_id=[1], text=["x"], shop=[HIVE_NULL]), BY_SHOP, 3, "reserved"),
         (lambda tmp, good: "nosuch://host/x", [], 3, "no path that this Spark can open"),
         (lambda tmp, good: "", [], 3, "no path that this Spark can open"),
         (lambda tmp, good: good, ["--device", "gpu"], 6, "no GPU"),
@@ -359,6 +357,13 @@ def test_wrong_input_gets_a_sentence_and_its_code_and_leaves_the_output(
     assert (found, says in report["sentence"]) == (code, True), report["sentence"]
     assert report["sentence"].startswith("sentiment score: failed: ")
     assert snapshot(tmp_path / "scores") == before
+
+
+@pytest.mark.parametrize("value", ["", HIVE_NULL])
+def test_a_value_that_partitions_reserve_is_refused(score: Score, tmp_path: Path, value: str) -> None:
+    code, report = score(table_at(tmp_path / "g", review_id=[1], text=["x"], shop=[value]), *BY_SHOP)
+    assert (code, "reserved 'shop'" in report["sentence"]) == (3, True), report["sentence"]
+    assert not list((tmp_path / "scores").rglob("*.parquet"))
 
 
 def test_a_model_with_one_flipped_byte_is_refused(score: Score, source: Path, model_path: Path, tmp_path: Path) -> None:
@@ -419,7 +424,7 @@ def test_a_table_is_not_written_into_its_own_files(
     spark.read.parquet(str(tmp_path / "in.parquet")).write.parquet(str(tmp_path / "scores"))
     spark.read.parquet(str(tmp_path / "scores")).createOrReplaceTempView("own_files")
     code, report = score("own_files")
-    assert (code, "overlap" in report["sentence"]) == (2, True)
+    assert (code, "the same folder" in report["sentence"]) == (2, True)
 
 
 def test_rows_without_an_id_are_spread_over_the_groups(score: Score, reviews: pa.Table, tmp_path: Path) -> None:
@@ -478,7 +483,11 @@ def test_a_dry_run_writes_nothing(score: Score, source: Path, tmp_path: Path) ->
 def test_no_rows_are_scored_to_no_rows(score: Score, published: Path, reviews: pa.Table, tmp_path: Path) -> None:
     pq.write_table(reviews.slice(0, 0), tmp_path / "none.parquet")
     assert list((tmp_path / "scores").rglob("*.parquet"))
+    before = snapshot(tmp_path / "scores")
     code, report = score(tmp_path / "none.parquet")
+    assert (code, "--allow-empty" in report["sentence"]) == (3, True), report["sentence"]
+    assert snapshot(tmp_path / "scores") == before
+    code, report = score(tmp_path / "none.parquet", "--allow-empty")
     assert (code, report["counts"]["rows"]) == (0, 0), report["sentence"]
     assert not list((tmp_path / "scores").rglob("*.parquet"))  # nor does an older run's partition stay
 
