@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scored import stability_index
 
 from jobs.drift import DriftLimits, Finding, judge, validation_histogram
+from jobs.marts.data_quality import DateWindow
 from jobs.summarize_scores import _sentence
 from sentiment_core.errors import UsageError
 from sentiment_core.evaluation import calibration_table
@@ -129,6 +130,7 @@ def test_a_gate_that_judged_nothing_does_not_look_like_one_that_found_nothing(
     level: str, gated: bool, told: bool
 ) -> None:
     finding = Finding(model_sha256="a", reference="week", level=level, index=None, sentence="why")
-    report = {"days": ["2026-11-24"], "marts": "marts", "undated_rows": 0}
+    report = {"days": ["2026-11-24"], "marts": "marts", "undated_rows": 0, "misdated_rows": 0}
     said = "refreshed 2026-11-24 in marts"
-    assert _sentence(report, [finding], gated=gated) == (f"{said}; drift: why" if told else said)
+    sentence = _sentence(report, [finding], gated=gated, window=DateWindow())
+    assert sentence == (f"{said}; drift: why" if told else said)

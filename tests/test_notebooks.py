@@ -39,11 +39,7 @@ def execute(path: Path, *, directory: Path, **choices: str) -> nbformat.Notebook
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     # With no directory to look in, there is only the kernel of the interpreter that runs the tests.
-    manager = AsyncKernelManager(
-        kernel_name="python3",
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        transport="ipc",  # a port that is free when it is chosen may be taken when it is opened
-    )
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(
         notebook,
         km=manager,

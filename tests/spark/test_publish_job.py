@@ -196,7 +196,7 @@ def test_what_a_dead_run_left_is_finished_or_removed_by_the_next(
     score(nights[0])
     root = tmp_path / "scores"
     old = partitions(root)
-    dead = {name: {"dead.parquet": b"PAR1"} for name in old}
+    dead = {name: {"dead.parquet": next((root / name).glob("*.parquet")).read_bytes()} for name in old}
     watched.error, watched.n_changes = Crash, 0
     watched.write("_staging/another/token/data/product_id=x/part.parquet", b"")
     with pytest.MonkeyPatch.context() as patch:
