@@ -85,3 +85,9 @@ def test_a_locale_of_another_encoding_is_refused_with_the_cure(monkeypatch: pyte
 
 def test_a_locale_that_is_not_installed_is_none() -> None:
     assert encoding_of_names("xx_YY.UTF-8") == "ASCII"
+
+
+def test_the_workers_python_of_a_cluster_is_not_looked_for_here() -> None:
+    shipped = {"PYSPARK_PYTHON": "./environment/bin/python"}
+    assert [variable for variable, _ in faults_of(shipped)] == ["PYSPARK_PYTHON"]
+    assert list(faults_of(shipped | {"PYSPARK_SUBMIT_ARGS": "--master spark://host:7077 pyspark-shell"})) == []

@@ -51,9 +51,12 @@ def faults_of(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     java = environment.get("JAVA_HOME")
     if java and not os.access(Path(java, "bin", "java"), os.X_OK):
         yield "JAVA_HOME", f"{java} has no bin/java; name Java 17 or newer, or unset it"
-    if fault := _of_submit_args(environment):
-        yield "PYSPARK_SUBMIT_ARGS", fault
-    for variable in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
+    submit_fault = _of_submit_args(environment)
+    if submit_fault:
+        yield "PYSPARK_SUBMIT_ARGS", submit_fault
+    # On a cluster the workers' Python is one of their machines, in the environment that they unpack for example.
+    workers_are_here = submit_fault is not None or _master(environment).startswith("local")
+    for variable in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON") if workers_are_here else ("PYSPARK_DRIVER_PYTHON",):
         command = environment.get(variable)
         if command and (fault := _of_python(command, runs_workers=variable == "PYSPARK_PYTHON")):
             yield variable, fault
@@ -79,6 +82,10 @@ def _can_be_written(folder: Path) -> bool:
 def _is_of_the_system(folder: Path) -> bool:
     """Whether it is one of the folders in which nobody, root included, makes files."""
     return bool({Path("/proc"), Path("/sys")} & {folder, *folder.parents})
+
+
+def _master(environment: Mapping[str, str]) -> str:
+    return submit_settings(environment).get("spark.master", "local")
 
 
 def _of_submit_args(environment: Mapping[str, str]) -> str | None:
