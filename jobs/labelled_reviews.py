@@ -21,7 +21,7 @@ from jobs.tables.conversion import RawFile, convert, folder_of
 from jobs.tables.labels import POSITIVE_LABEL_HELP, grades_of
 from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
 from jobs.tables.sources import choose_files
-from sentiment_core.errors import InputError
+from sentiment_core.errors import InputError, UsageError
 from sentiment_core.holdout import Split, held_out_mask
 from sentiment_core.labelled import Labelled
 from sentiment_core.text import valid_utf8
@@ -138,6 +138,8 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
     InputError
         If the input cannot be read or a column is of an unusable type.
     """
+    if options.soft_labels and options.positive_label is not None:
+        raise UsageError("--soft-labels takes numbers from 0 to 1 and --positive-label a word; give one of the two")
     columns = [options.text_column, options.label_column]
     reading = ReadingSettings.of(options)
     product_column = holdout_column(

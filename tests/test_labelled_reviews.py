@@ -180,3 +180,11 @@ def test_nothing_to_measure_is_refused(sentiment: Any, options: list[str]) -> No
     code, found, sentence = sentiment("evaluate", *options)
     assert (code, found) == (2, [])
     assert "--input" in sentence
+
+
+def test_labels_are_numbers_or_words(sentiment: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good", "bad"], "label": [1.0, 0.0]}), tmp_path / "in.parquet")
+    both = ("--soft-labels", "--positive-label", "good")
+    code, found, sentence = sentiment("evaluate", "--input", tmp_path / "in.parquet", *both)
+    assert (code, found) == (2, [])
+    assert "give one of the two" in sentence
