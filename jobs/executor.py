@@ -28,7 +28,7 @@ from pyspark.core.broadcast import Broadcast
 
 from jobs.devices import task_device
 from jobs.extra_columns import DRIVERS, probability_of
-from jobs.schema import GROUP, TEXT
+from jobs.schema import KEPT, TEXT
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.errors import AuditError, ModelError
 from sentiment_core.lanes import in_order
@@ -180,9 +180,12 @@ class GroupScorer:
 
 
 def _append(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    """Replace the text and the group of an Arrow batch by columns; every other one passes as it is, bit for bit."""
-    kept = [name for name in batch.schema.names if name not in (TEXT, GROUP)]
-    return pa.RecordBatch.from_arrays([*(batch[name] for name in kept), *columns.values()], names=[*kept, *columns])
+    """Replace the text and the group of an Arrow batch by columns; the kept ones pass as they are, bit for bit."""
+    kept = batch[KEPT]
+    # Spark's optimizer finds out which columns hold no NULL, and would then refuse the type that was promised before.
+    fields = [field.with_nullable(True) for field in kept.type]
+    kept = pa.StructArray.from_arrays(kept.flatten(), fields=fields)
+    return pa.RecordBatch.from_arrays([kept, *columns.values()], names=[KEPT, *columns])
 
 
 def score_group(

@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 
 from jobs.executor import GroupScorer
 from jobs.internal_errors import withholding_content
-from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns, quoted
+from jobs.schema import GROUP, KEPT, TEXT, WORKER_FIELDS, ScoreColumns, quoted
 
 __all__ = ["group_count", "score_table"]
 
@@ -45,9 +45,10 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
     """
     # A hash of the row and nothing random: a repeated task sees the same rows. With the text, since ids may be NULL.
     group = f"CAST(pmod(xxhash64({quoted(columns.id)}, {quoted(columns.text)}), {groups}) AS INT) AS {quoted(GROUP)}"
-    numbered = [f"{quoted(name)} AS `{index}`" for index, name in enumerate(columns.kept)]
+    # Of the kept columns one: Spark plans and compiles for each column of a shuffle, and a table may have thousands.
+    numbered = ", ".join(f"{quoted(name)} AS `{index}`" for index, name in enumerate(columns.kept))
     types = {field.name: field.dataType for field in frame.schema}
-    kept = [T.StructField(str(index), types[name]) for index, name in enumerate(columns.kept)]
+    kept = T.StructType([T.StructField(str(index), types[name]) for index, name in enumerate(columns.kept)])
 
     # Spark reads the iterator form off these annotations, which it does not find on a callable object.
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -55,7 +56,8 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
             yield from scorer(batches)
 
     texts = f"{quoted(columns.text)} AS {quoted(TEXT)}"
-    grouped = frame.selectExpr(*numbered, texts, group).repartitionById(groups, F.col(GROUP))
+    grouped = frame.selectExpr(f"struct({numbered}) AS {KEPT}", texts, group).repartitionById(groups, F.col(GROUP))
     added = WORKER_FIELDS.fields + columns.extra.fields
-    scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType(kept + added))
-    return scored.toDF(*columns.kept, *(field.name for field in added))
+    scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType([T.StructField(KEPT, kept), *added]))
+    unpacked = [f"{KEPT}.`{index}` AS {quoted(name)}" for index, name in enumerate(columns.kept)]
+    return scored.selectExpr(*unpacked, *(quoted(field.name) for field in added))

@@ -23,6 +23,7 @@ from sentiment_core.errors import InputError
 __all__ = [
     "CONTRACT_VERSION",
     "GROUP",
+    "KEPT",
     "SCORE_FIELDS",
     "TEXT",
     "UNREADABLE",
@@ -43,6 +44,7 @@ __all__ = [
 # Of the scores table; its run reports name it. Raised when a column is renamed, retyped or means another thing.
 CONTRACT_VERSION = 1
 # Names on the way to the worker; the kept columns are numbered there, since Spark's grouping cannot name some.
+KEPT = "kept"
 TEXT = "text"
 GROUP = "group"
 # In the metadata of a column that Spark has no type for: what it is in its file.

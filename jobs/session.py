@@ -61,6 +61,8 @@ DEFAULTS = {
     "spark.executorEnv.LC_ALL": UTF8_LOCALE,
     # The audit has many columns; a warning on each run would be noise.
     "spark.sql.debug.maxToStringFields": "200",
+    # For its messages PySpark asks Java five times more at each call where the program stands: a second a refresh.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # What Spark's event log and its pages must not show.
     **SPARK_REDACTION,
 }

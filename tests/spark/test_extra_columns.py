@@ -196,8 +196,11 @@ def test_where_one_model_fails_the_other_scores(
     )
     scorer = executor.GroupScorer(models=models, engine="onnx", precision="float32", device="cpu")
     texts = pa.array(["good", "good film", None])
-    batch = pa.RecordBatch.from_arrays([pa.array([1, 2, 3]), texts, pa.array([0, 0, 0])], ["0", "text", "group"])
+    kept = pa.StructArray.from_arrays([pa.array([1, 2, 3])], fields=[pa.field("0", pa.int64(), nullable=False)])
+    batch = pa.RecordBatch.from_arrays([kept, texts, pa.array([0, 0, 0])], ["kept", "text", "group"])
     (scored,) = scorer(iter([batch]))
+    assert scored["kept"].to_pylist() == [{"0": 1}, {"0": 2}, {"0": 3}]
+    assert scored.schema.field("kept").type.field(0).nullable  # as the job promises to Spark for every column
     assert scored.schema.names[-2:] == ["positive_probability_a", "positive_probability_b"]
     assert scored["score_status"].to_pylist() == ["ok", "ok", "empty"]
     assert scored["positive_probability_a"].equals(scored["positive_probability"])
