@@ -101,6 +101,7 @@ def _java() -> dict[str, Any]:
     try:
         banner = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
+        cure = cure.replace("or set JAVA_HOME", "and set JAVA_HOME to it, or unset it") if home else cure
         return _problem("java", cure=cure, path=java, fault=type(error).__name__)
     found = re.search(r'version "(\d+)', banner)
     if found is None or int(found[1]) < _OLDEST_JAVA:
@@ -164,7 +165,8 @@ def _file_names() -> dict[str, Any]:
 
 def _environment() -> Iterator[dict[str, Any]]:
     """Variables that Spark heeds, and how safe the cluster is that they name."""
-    faults = list(faults_of(os.environ))
+    # The check of Java has named its variable already.
+    faults = [fault for fault in faults_of(os.environ) if fault[0] != "JAVA_HOME"]
     for variable, fault in faults:
         yield _problem(variable, cure=fault)
     if "PYSPARK_SUBMIT_ARGS" not in dict(faults):
