@@ -161,7 +161,8 @@ def open_input(
                 converted = convert(
                     raw, source=source, file_format=chosen.format, settings=settings, wanted=tuple(wanted)
                 )
-                found.append((source, _open_converted(session, converted, files=chosen.names, workspace=workspace)))
+                table = _open_converted(session, converted, source=source, files=chosen.names, workspace=workspace)
+                found.append((source, table))
     if len(found) == 1:
         return found[0][1]
     return OpenedTable(
@@ -294,7 +295,8 @@ def _open_parquet(session: SparkSession, source: str, chosen: DataFiles) -> Open
     paths = [_below(source, name) for name in chosen.names]
     roots = [source] if not chosen.passed_over else paths
     alike = partial(read_alike, read, roots, files=paths, source=source, session=session)
-    frame = _with_folders(session, read_parquet(session, read, roots, files=paths, attempt=alike), chosen.names, source)
+    frame = read_parquet(session, read, roots, files=paths, attempt=alike)
+    frame = _with_folders(session, frame, chosen.names, source=source, file_format="parquet")
     files = tuple(name for name in frame.inputFiles() if not name.endswith(_SUMMARIES))
     if len(files) != len(chosen.names):
         raise InputError(
@@ -304,17 +306,19 @@ def _open_parquet(session: SparkSession, source: str, chosen: DataFiles) -> Open
     return OpenedTable(frame=frame, parquet_files=files)
 
 
-def _with_folders(session: SparkSession, frame: DataFrame, names: Sequence[str], source: str) -> DataFrame:
+def _with_folders(
+    session: SparkSession, frame: DataFrame, names: Sequence[str], *, source: str, file_format: str
+) -> DataFrame:
     """The frame with columns of folders that Spark does not open; refuses files that contradict their folder."""
     keys = folder_keys(names)
     if keys:
-        files = [file for file in frame.inputFiles() if file.endswith(".parquet")]
-        refuse_overridden(session, files, keys=keys, source=source)
+        files = [file for file in frame.inputFiles() if not file.endswith(_SUMMARIES)]
+        refuse_overridden(session, files, keys=keys, source=source, file_format=file_format)
     return with_folder_columns(frame, keys) if has_empty_value(names) else frame
 
 
 def _open_converted(
-    session: SparkSession, converted: Converted, *, files: Sequence[str], workspace: str | None
+    session: SparkSession, converted: Converted, *, source: str, files: Sequence[str], workspace: str | None
 ) -> OpenedTable:
     folder = converted.folder.as_uri()
     if workspace is not None and not str(session.sparkContext.master).startswith("local"):
@@ -324,7 +328,7 @@ def _open_converted(
         frame = reader.parquet(folder)
     else:
         frame = reader.option("columnNameOfCorruptRecord", CORRUPT_RECORD).json(folder)
-    frame = _with_folders(session, frame, files, folder)
+    frame = _with_folders(session, frame, files, source=source, file_format=converted.format)
     found = frame.count()
     if found != converted.rows:
         raise AuditError(

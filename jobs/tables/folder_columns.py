@@ -38,18 +38,24 @@ def with_folder_columns(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
     return frame.withColumns({key: _value(key) for key in keys}) if keys else frame
 
 
-def refuse_overridden(session: SparkSession, files: Sequence[str], *, keys: Sequence[str], source: str) -> None:
+def refuse_overridden(
+    session: SparkSession, files: Sequence[str], *, keys: Sequence[str], source: str, file_format: str
+) -> None:
     """Refuse files that have a column of a folder's name with another value: readers show the folder's and hide it.
+
+    An object of JSON that lacks the column, or has a null there, contradicts nothing.
 
     Parameters
     ----------
     session : SparkSession
     files : sequence of str
-        Parquet files, as Spark names them.
+        As Spark names them.
     keys : sequence of str
         Of `folder_keys`.
     source : str
         The input, for messages.
+    file_format : str
+        ``parquet`` or ``json``.
 
     Raises
     ------
@@ -60,11 +66,16 @@ def refuse_overridden(session: SparkSession, files: Sequence[str], *, keys: Sequ
     if not files:
         return
     reader = exact_reader(session).option("recursiveFileLookup", "true")
-    frame = read_parquet(session, lambda: reader, paths, files=paths, attempt=lambda: reader.parquet(*paths))
+    if file_format == "json":
+        frame = reader.json(paths)
+    else:
+        frame = read_parquet(session, lambda: reader, paths, files=paths, attempt=lambda: reader.parquet(*paths))
     for name in (name for name in frame.columns if name.casefold() in folded):
         key = folded[name.casefold()]
         own, given = column(name), _value(key)
         same = own.eqNullSafe(given.try_cast(frame.schema[name].dataType)) | own.cast("string").eqNullSafe(given)
+        if file_format == "json":
+            same |= own.isNull()
         differing = frame.agg(F.count_if(~same)).collect()[0][0]
         if differing:
             raise InputError(

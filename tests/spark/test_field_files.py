@@ -101,6 +101,17 @@ def test_a_file_may_repeat_its_folders_value_but_not_contradict_it(score: Run, t
     assert (code, "2 rows have another 'Product'" in sentence) == (3, True), sentence
 
 
+def test_lines_of_json_may_not_contradict_their_folder_either(score: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "lang=en" / "shop=1"
+    folder.mkdir(parents=True)
+    same = ['{"review_id": 1, "text": "Good lamp", "lang": "en", "shop": 1}', '{"review_id": 2, "text": "Bad lamp"}']
+    (folder / "a.jsonl").write_text("\n".join(same))
+    assert score(tmp_path / "in", "--keep-columns", "all", "--dry-run")[0] == 0
+    (folder / "b.jsonl").write_text('{"review_id": 3, "text": "A lamp", "lang": "fr"}')
+    code, _, sentence = score(tmp_path / "in", "--keep-columns", "all", "--dry-run")
+    assert (code, f"{tmp_path / 'in'}: 1 rows have another 'lang'" in sentence) == (3, True), sentence
+
+
 def test_names_are_no_patterns_and_no_schemes(
     score: Run, sentiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
