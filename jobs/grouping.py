@@ -55,8 +55,8 @@ def score_table(frame: DataFrame, *, columns: ScoreColumns, scorer: GroupScorer,
         with withholding_content():
             yield from scorer(batches)
 
-    texts = f"{quoted(columns.text)} AS {quoted(TEXT)}"
-    grouped = frame.selectExpr(f"struct({numbered}) AS {KEPT}", texts, group).repartitionById(groups, F.col(GROUP))
+    packed, texts = f"struct({numbered}) AS {KEPT}", f"{quoted(columns.text)} AS {quoted(TEXT)}"
+    grouped = frame.selectExpr(packed, texts, group).repartitionById(groups, F.col(GROUP))
     added = WORKER_FIELDS.fields + columns.extra.fields
     scored = grouped.groupBy(GROUP).applyInArrow(score, T.StructType([T.StructField(KEPT, kept), *added]))
     unpacked = [f"{KEPT}.`{index}` AS {quoted(name)}" for index, name in enumerate(columns.kept)]
