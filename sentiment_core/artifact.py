@@ -34,6 +34,7 @@ from safetensors import SafetensorError
 from sentiment_core.durable import make_parent, write_durably
 from sentiment_core.errors import EnvironmentFault, ModelError, UsageError, shown
 from sentiment_core.familiarity import Familiarity
+from sentiment_core.logistic import sigmoid
 from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
 
 __all__ = [
@@ -144,11 +145,7 @@ class Decision:
 
     def probability(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Calibrated probability that each text is positive, float64, same shape, 0 to 1."""
-        scaled = self.slope * logits.astype(np.float64) + self.intercept
-        # Both branches of the sigmoid only ever see exp of a negative number, which cannot overflow.
-        decay = np.exp(-np.abs(scaled))
-        probability: npt.NDArray[np.float64] = np.where(scaled >= 0, 1.0, decay) / (1.0 + decay)
-        return probability
+        return sigmoid(self.slope * logits.astype(np.float64) + self.intercept)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from sentiment_core.artifact import Model
 from sentiment_core.errors import EnvironmentFault, InputError
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.labelled import Labelled, require_both_classes
+from sentiment_core.logistic import sigmoid
 from sentiment_core.scoring import Scorer
 from sentiment_core.text import TextSettings, tokenize
 
@@ -143,20 +144,20 @@ class Ensemble:
 
     def probabilities(self, texts: pa.Array) -> Floats:
         """Probability that each text is positive, shape (N,)."""
-        return _sigmoid(self.member_logits(texts) @ self.weights[:-1] + self.weights[-1])
+        return sigmoid(self.member_logits(texts) @ self.weights[:-1] + self.weights[-1])
 
     def of_short_texts(self) -> Member:
         """Probabilities of sentences: by the teachers alone where there are any, for the others know reviews only."""
         teacher = self.members.get("teacher")
-        return self.probabilities if teacher is None else lambda texts: _sigmoid(teacher(texts))
+        return self.probabilities if teacher is None else lambda texts: sigmoid(teacher(texts))
 
     def report(self, held_out: Labelled) -> dict[str, Any]:
         """Quality of each and of the whole on clear labels; the whole's is a little optimistic, for its weights."""
         held_out = held_out.where(held_out.clear())
         positive = held_out.positive >= 0.5
         logits = self.member_logits(held_out.texts)
-        parts = {name: _sigmoid(logits[:, index]) for index, name in enumerate(self.members)}
-        parts["ensemble"] = _sigmoid(logits @ self.weights[:-1] + self.weights[-1])
+        parts = {name: sigmoid(logits[:, index]) for index, name in enumerate(self.members)}
+        parts["ensemble"] = sigmoid(logits @ self.weights[:-1] + self.weights[-1])
         return {name: evaluate_probabilities(positive, part).as_dict() for name, part in parts.items()}
 
 
@@ -180,8 +181,3 @@ def _logit(probabilities: Floats) -> Floats:
     probabilities = np.clip(np.nan_to_num(probabilities, nan=0.5), _MOST_CERTAIN, 1 - _MOST_CERTAIN)
     logits: Floats = np.log(probabilities / (1 - probabilities))
     return logits
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    probabilities: Floats = 0.5 * (1 + np.tanh(logits / 2))
-    return probabilities

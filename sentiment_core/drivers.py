@@ -51,7 +51,9 @@ def changes(contributions: npt.NDArray[np.floating[Any]], encoded: EncodedTexts)
     before[1:] = contributions[:-1]
     before[encoded.offsets[:-1][encoded.valid_length > 0]] = 0.0
     left = np.repeat(encoded.offsets[1:], encoded.valid_length) - np.arange(len(contributions))
-    changed: npt.NDArray[np.float64] = (contributions - CARRY * before) * (1 - CARRY**left) / (1 - CARRY)
+    # By products, because the last bit of a power depends on the processor.
+    powers = np.cumprod(np.concatenate(([1.0], np.full(left.max(initial=0), CARRY))))
+    changed: npt.NDArray[np.float64] = (contributions - CARRY * before) * (1 - powers[left]) / (1 - CARRY)
     return changed
 
 

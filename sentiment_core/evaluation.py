@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment_core.errors import InputError
+from sentiment_core.logistic import sigmoid
 
 __all__ = [
     "Metrics",
@@ -139,7 +140,7 @@ def choose_calibration(labels: Labels, logits: Floats, *, n_folds: int = 5) -> t
         for fold in np.unique(folds):
             inside = folds != fold
             slope, intercept = fit(labels[inside], logits[inside])
-            loss += _log_loss(labels[~inside], _sigmoid(slope * logits[~inside] + intercept)) * (~inside).sum()
+            loss += _log_loss(labels[~inside], sigmoid(slope * logits[~inside] + intercept)) * (~inside).sum()
         losses[name] = loss if fit(labels, logits)[0] > 0 else np.inf
     method = min(losses, key=lambda name: losses[name])
     if not np.isfinite(losses[method]):
@@ -198,17 +199,11 @@ def _log_loss(labels: Labels, probabilities: Floats) -> float:
     return float(-np.log(np.maximum(right, tiny)).mean())
 
 
-def _sigmoid(values: Floats) -> Floats:
-    decay = np.exp(-np.abs(values))
-    probabilities: Floats = np.where(values >= 0, 1.0, decay) / (1.0 + decay)
-    return probabilities
-
-
 def _fit(labels: Labels, features: Floats) -> list[float]:
     """Logistic regression without penalty by bounded Newton steps; separable data stops at a large slope."""
     weights = np.zeros(features.shape[1])  # from a slope of 1, logits that are far too bold make the steps diverge
     for _ in range(100):
-        probabilities = _sigmoid(features @ weights)
+        probabilities = sigmoid(features @ weights)
         gradient = features.T @ (probabilities - labels)
         curvature = (features * (probabilities * (1 - probabilities))[:, None]).T @ features
         step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)

@@ -30,6 +30,7 @@ from sentiment_core.durable import make_parent
 from sentiment_core.errors import EnvironmentFault, InputError, ModelError, UsageError
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.labelled import Labelled, require_both_classes, without_texts_of
+from sentiment_core.logistic import sigmoid
 from sentiment_core.recipes import TeacherSettings
 from sentiment_core.text import valid_utf8
 from sentiment_core.torch_network import torch_device
@@ -313,7 +314,7 @@ class _TeacherTraining:
             for rows in shuffled_batches(self.held_out.lengths, batch_tokens=budget, rng=np.random.default_rng(0)):
                 found = self.network(**self.held_out.padded(rows, self.device)).logits[:, 0]
                 logits[rows] = found.double().cpu().numpy()
-        return evaluate_probabilities(self.held_out_positive, 0.5 * (1 + np.tanh(logits / 2))).as_dict()
+        return evaluate_probabilities(self.held_out_positive, sigmoid(logits)).as_dict()
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """Weights and moments."""
