@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Set this clone up: ./setup.sh [dev]. Repeat it at will; make calls it when a file that it depends on has changed.
 #
-# Needs Python 3.11 (PYTHON=... names one) and Java 17 or newer. Fills .venv from the hash-pinned lock files; `dev` adds
-# what tests and checks need. On Debian and Ubuntu it installs missing system packages for root; for anyone else, and
-# on other systems, it names the command. Exit code 6: this machine lacks something, and the last line is the cure.
+# Needs Python 3.11 or newer and Java 17 or newer. PYTHON=... names the Python; otherwise an existing .venv keeps its
+# own, and a new one gets Python 3.11 where there is one, because MXNet has no other, and the newest Python elsewhere.
+# Fills .venv from the hash-pinned lock files; `dev` adds what tests and checks need. On Debian and Ubuntu it installs
+# missing system packages for root; for anyone else, and on other systems, it names the command. Exit code 6: this
+# machine lacks something, and the last line is the cure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -13,15 +15,20 @@ oldest_java=17
 say() { echo "setup: $*" >&2; }
 fail() { say "failed: $*"; exit 6; }
 has() { command -v "$1" >/dev/null 2>&1; }
-is_python_311() { "$1" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null; }
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+is_supported() { case $(version_of "$1") in 3.1[1-9] | 3.[2-9][0-9]) return 0 ;; *) return 1 ;; esac; }
 
 find_python() {
-  local candidate cure="install it or name it: PYTHON=/path/to/python3.11 make setup"
-  for candidate in "${PYTHON:-python3.11}" "${PYTHON:-python3}"; do
-    ! is_python_311 "$candidate" || { echo "$candidate"; return; }
+  local candidate cure="install one or name it: PYTHON=/path/to/python3.11 make setup"
+  if [ -n "${PYTHON:-}" ]; then
+    ! is_supported "$PYTHON" || { echo "$PYTHON"; return; }
+    fail "PYTHON=$PYTHON is no Python 3.11 or newer; $cure"
+  fi
+  [ "$(version_of python3)" != 3.11 ] || { echo python3; return; }
+  for candidate in python3.{11,14,13,12} python3; do
+    ! is_supported "$candidate" || { echo "$candidate"; return; }
   done
-  [ -z "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not Python 3.11; $cure"
-  fail "there is no Python 3.11 on PATH (the only version that MXNet and this Spark share); $cure"
+  fail "there is no Python 3.11 or newer on PATH; $cure"
 }
 
 is_new_java() {
@@ -30,6 +37,7 @@ is_new_java() {
   [ "${version:-0}" -ge "$oldest_java" ]
 }
 
+has_mxnet() { [ "$version $(uname -sm)" = "3.11 Linux x86_64" ]; }
 has_library() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
 
 # What this machine lacks, by Debian's names.
@@ -41,8 +49,8 @@ missing_packages() {
   elif ! is_new_java java; then
     java_package
   fi
-  [ "$python" = "$venv" ] || "$python" -c 'import ensurepip' 2>/dev/null || echo python3.11-venv
-  [ "$(uname -sm)" = "Linux x86_64" ] || return 0 # elsewhere MXNet, which needs the libraries, has no wheel
+  [ "$python" = "$venv" ] || "$python" -c 'import ensurepip' 2>/dev/null || echo "python$version-venv"
+  has_mxnet || return 0 # which needs the libraries
   has_library libgomp.so.1 || echo libgomp1
   has_library libquadmath.so.0 || echo libquadmath0
 }
@@ -81,11 +89,17 @@ install_missing() {
 pip_install() { "$venv" -m pip --disable-pip-version-check --no-input install --quiet --quiet "$@"; }
 
 python=$venv
-if ! is_python_311 "$venv" || ! "$venv" -c 'import pip' 2>/dev/null; then
+if ! is_supported "$venv" || ! "$venv" -c 'import pip' 2>/dev/null \
+  || { [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of "$venv")" ]; }; then
   python=$(find_python)
 fi
+version=$(version_of "$python")
 install_missing
-[ "$python" = "$venv" ] || "$python" -m venv --clear .venv
+if [ "$python" != "$venv" ]; then
+  "$python" -m venv --clear .venv
+  has_mxnet || say "Python $version on $(uname -sm): everything but training with MXNet, which needs Python 3.11 on Linux \
+x86-64 (to have one: uv python install 3.11; then: PYTHON=\$(uv python find 3.11) ./setup.sh)"
+fi
 
 # gluonnlp and pyspark are built from source: with the locked setuptools and wheel, so that nothing unpinned is fetched.
 say "installing the locked packages into .venv (600 MB and some minutes the first time)"
