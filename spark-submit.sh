@@ -53,7 +53,7 @@ if [ -n "${PYSPARK_DRIVER_PYTHON:-}" ]; then
     || fail "PYSPARK_DRIVER_PYTHON is wrong: $python is no Python with pyspark and this project; unset it" 6
 else
   python=$here/.venv/bin/python
-  [ -x "$python" ] || python=$(command -v python3.11) || fail "no Python 3.11; run \`make setup\`" 6
+  [ -x "$python" ] || python=$(command -v python3) || fail "no Python; run \`make setup\`" 6
   "$python" -c 'import pyspark, jobs' 2>/dev/null || fail "$python has no pyspark or project; run \`make setup\`" 6
 fi
 spark_home=$("$python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
@@ -120,18 +120,22 @@ case ${master:=$SENTIMENT_MASTER} in
       [ ! -f "$project/requirements.lock" ] || made_of+=("$project/requirements.lock")
       stale=$(find "${made_of[@]}" -name __pycache__ -prune -o -type f -newer "$environment" -print -quit)
       [ -z "$stale" ] || fail "$environment is older than $stale; run \`make package\`" 6
+      packed=$(tar -tzf "$environment" 2>/dev/null | sed -n '/^bin\/python3\.[0-9]*$/{s/^bin.//p;q;}') || true # not read on
+      own=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+      [ "$deploy_mode" = cluster ] || [ -z "$packed" ] || [ "$packed" = "$own" ] \
+        || fail "$environment holds $packed, and the driver would run $own, which Spark refuses; run \`make package\`" 6
     fi ;;
 esac
 : "${executor_python:=${home:+$home/bin/python}}"
 : "${executor_python:=$python}"
 driver_python=$python
 log_settings=$jobs/log4j2.properties executor_log_settings=$jobs/log4j2.properties
-[ -z "$home" ] || executor_log_settings=$home/lib/python3.11/site-packages/jobs/log4j2.properties
+[ -z "$home" ] || executor_log_settings=$home/lib/python/site-packages/jobs/log4j2.properties
 program=$jobs/cli.py
 if [ "$deploy_mode" = cluster ]; then
   driver_python=$executor_python
   log_settings=$executor_log_settings
-  case $master in k8s*) program=local://$home/lib/python3.11/site-packages/jobs/cli.py ;; esac
+  case $master in k8s*) program=local://$home/lib/python/site-packages/jobs/cli.py ;; esac
 fi
 
 conf() { property "$1" >/dev/null || settings+=(--conf "$1=$2"); } # or it would win over the file

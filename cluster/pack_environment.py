@@ -82,6 +82,8 @@ def copy_python(root: Path) -> None:
     program.chmod(MODE_OF_PROGRAMS)
     for name in ("python", "python3"):
         (root / "bin" / name).symlink_to(VERSION)
+    # So that settings name its files without the version.
+    (root / "lib" / "python").symlink_to(VERSION)
     modules = sorted((root / "lib" / VERSION / "lib-dynload").glob("*.so"))
     for linked in sorted({path for binary in (program, *modules) for path in linked_libraries(binary)}):
         copy(linked, root / "lib" / linked.name)

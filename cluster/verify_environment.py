@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 
 __all__ = ["main", "problems_in_list", "verify"]
 
-NEEDED = ("bin/python", "bin/python3.11", "lib/python3.11/site-packages/jobs/executor.py")
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+NEEDED = ("bin/python", f"bin/{VERSION}", "lib/python", f"lib/{VERSION}/site-packages/jobs/executor.py")
 LARGEST_BYTES = 300_000_000
 TEXTS = ("It works well.", "It does not work at all.", "")
 # Prints what was imported and what was opened.
@@ -128,7 +129,7 @@ def _run(folder: Path, *arguments: str) -> str:
 
 
 def _mentions(folder: Path, path: str) -> bool:
-    settings = (folder / "lib" / "python3.11").glob("_sysconfigdata*.py")
+    settings = (folder / "lib" / VERSION).glob("_sysconfigdata*.py")
     return any(path in file.read_text() for file in settings)
 
 

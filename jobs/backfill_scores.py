@@ -26,6 +26,7 @@ from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
 from jobs.session import spark_session
+from jobs.spark.workers import require_workers
 from jobs.tables.conversion import forget_converted
 from jobs.tables.dates import DateForms, date_literal
 from jobs.tables.filtering import filtered
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     check_engine(options.engine, precision=options.precision, device=options.device)
     models = ScoringModels.load(options.model)
     session = spark_session("sentiment backfill")
+    require_workers(session)
     undated = 0 if options.date_column is None else _refuse_undated_column(session, options)
     statuses: Counter[str] = Counter()
     reports = []

@@ -141,7 +141,8 @@ def _load(module: str) -> Any:
         package = str(error.name).partition(".")[0]
         if package in ("jobs", "sentiment_core"):
             raise
-        cure = "it has wheels for Linux on x86-64 only" if package in ("mxnet", "gluonnlp") else "run `make setup`"
+        is_mxnet = package in ("mxnet", "gluonnlp")
+        cure = "it has wheels for Python 3.11 on Linux x86-64 only" if is_mxnet else "run `make setup`"
         raise errors.EnvironmentFault(f"this verb needs {package}, which is not installed; {cure}") from error
     except OSError as error:
         raise errors.EnvironmentFault(f"MXNet cannot be loaded ({error}); install libgomp1 and libquadmath0") from error

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="cpu",
         metavar="cpu|gpu:N",
-        help="MXNet trains on the CPU, PyTorch on a GPU (default: %(default)s)",
+        help="MXNet trains on the CPU, or PyTorch where MXNet is missing; PyTorch on a GPU (default: %(default)s)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
     add_settings(parser, TrainSettings)

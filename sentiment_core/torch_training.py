@@ -104,7 +104,8 @@ class TorchFineTuning:
     ) -> None:
         if settings.weight_drop:
             raise UsageError(
-                f"weight_drop must be 0 on {device}, not {settings.weight_drop}; train on the CPU, or set 0"
+                f"weight_drop must be 0 with PyTorch on {device}, not {settings.weight_drop}; train on the CPU with "
+                "MXNet, or set 0"
             )
         self.data = data
         self.validation = validation
@@ -265,7 +266,8 @@ class TorchPretraining:
     ) -> None:
         if settings.weight_drop:
             raise UsageError(
-                f"weight_drop must be 0 on {device}, not {settings.weight_drop}; train on the CPU, or set 0"
+                f"weight_drop must be 0 with PyTorch on {device}, not {settings.weight_drop}; train on the CPU with "
+                "MXNet, or set 0"
             )
         self.data = data
         self.measured = measured

@@ -79,7 +79,7 @@ def train(
     resume : bool
         Go on from the checkpoint; a run that was killed then follows the same curve.
     device : str
-        ``cpu`` (MXNet) or ``gpu:N`` (PyTorch).
+        ``cpu`` (MXNet, or PyTorch where MXNet is not installed) or ``gpu:N`` (PyTorch).
 
     Raises
     ------

@@ -1,7 +1,11 @@
-"""Which library trains on which device: MXNet on the CPU, PyTorch on GPUs."""
+"""Which library trains on which device: MXNet on the CPU, PyTorch on GPUs.
+
+MXNet has wheels for Python 3.11 on Linux x86-64 only. Where it is not installed, PyTorch trains on the CPU, too.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from sentiment_core.errors import EnvironmentFault, UsageError
@@ -24,16 +28,14 @@ def require_training_device(name: str) -> str:
     EnvironmentFault
         If the library that trains on the device is not installed, or finds no such GPU.
     """
-    if name == "cpu":
-        try:
-            import mxnet  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise EnvironmentFault(
-                "training on the CPU needs MXNet, which is not installed here; it has wheels for Python 3.11 on Linux "
-                "x86-64: use that, or train with --device gpu:0"
-            ) from error
-        return name
-    return require_torch_device(name)
+    if name != "cpu":
+        return require_torch_device(name)
+    if not _is_installed("mxnet") and not _is_installed("torch"):
+        raise EnvironmentFault(
+            "training on the CPU needs MXNet or PyTorch, and neither is installed; MXNet has wheels for Python 3.11 on "
+            "Linux x86-64 only, so use that Python, or pip install 'sentiment-warehouse[gpu]' and run this again"
+        )
+    return name
 
 
 def require_torch_device(name: str) -> str:
@@ -71,7 +73,7 @@ def require_torch_device(name: str) -> str:
 
 def fine_tuning_on(device: str) -> Any:
     """The class of a run of fine-tuning on the device."""
-    if device == "cpu":
+    if device == "cpu" and _is_installed("mxnet"):
         from sentiment_core.fine_tuning import FineTuning
 
         return FineTuning
@@ -82,10 +84,18 @@ def fine_tuning_on(device: str) -> Any:
 
 def pretraining_on(device: str) -> Any:
     """The class of a run of pre-training on the device."""
-    if device == "cpu":
+    if device == "cpu" and _is_installed("mxnet"):
         from sentiment_core.pretraining import Pretraining
 
         return Pretraining
     from sentiment_core.torch_training import TorchPretraining
 
     return TorchPretraining
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        import_module(package)
+    except ModuleNotFoundError:
+        return False
+    return True

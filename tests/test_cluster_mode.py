@@ -107,7 +107,7 @@ def test_without_a_place_that_both_can_reach_nothing_is_submitted(submit: Any, o
         (
             "k8s://https://h",
             "/opt/sentiment/bin/python",
-            "local:///opt/sentiment/lib/python3.11/site-packages/jobs/cli.py",
+            "local:///opt/sentiment/lib/python/site-packages/jobs/cli.py",
         ),
         ("yarn", "./environment/bin/python", f"{ROOT}/jobs/cli.py"),
     ],
@@ -137,4 +137,4 @@ def test_a_driver_in_the_cluster_runs_what_executors_run(
     home = Path(python).parents[1]
     for process in ("driver", "executor"):
         java = next(setting for setting in given if setting.startswith(f"spark.{process}.defaultJavaOptions="))
-        assert f"{home}/lib/python3.11/site-packages/jobs/log4j2.properties" in java.replace("=./", "=")
+        assert f"{home}/lib/python/site-packages/jobs/log4j2.properties" in java.replace("=./", "=")

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import random_texts, tiny_model
 from reference import reference_contributions, reference_logit
+from support.packages import needs_mxnet
 
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.drivers import CARRY, DRIVERS_TYPE, changes, leaning_words, probes, strongest_terms
@@ -27,7 +28,7 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is 
 ENGINES = [
     ("onnx", "float32"),
     ("onnx", "int8"),
-    ("mxnet", "float32"),
+    pytest.param("mxnet", "float32", marks=needs_mxnet),
     pytest.param("torch", "float32", marks=needs_torch),
 ]
 TEXTS = random_texts(80, seed=11)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from models import random_texts, tiny_model
 from onnx import numpy_helper
 from reference import reference_logit, reference_probability
+from support.packages import needs_mxnet
 
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.engines import onnx as onnx_engine
@@ -47,8 +48,9 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed; the extra gpu brings it")
-FLOAT32 = ["mxnet", "onnx", pytest.param("torch", marks=needs_torch)]
+FLOAT32 = [pytest.param("mxnet", marks=needs_mxnet), "onnx", pytest.param("torch", marks=needs_torch)]
 ONNX = ["float32", "int8"]
+ENGINES = [pytest.param("mxnet", "float32", marks=needs_mxnet), ("onnx", "float32"), ("onnx", "int8")]
 
 
 @cache
@@ -248,7 +250,7 @@ def test_weights_are_stored_in_few_bytes() -> None:
 # Extremes of tables and texts.
 
 
-@pytest.mark.parametrize(("engine", "precision"), [("mxnet", "float32"), ("onnx", "float32"), ("onnx", "int8")])
+@pytest.mark.parametrize(("engine", "precision"), ENGINES)
 @pytest.mark.parametrize(
     "texts",
     [[], [None, "", " "], ["good"], ["zorblat"], [None, "good", ""], ["good bad " * 2_500], ["good"] * 3_000],
@@ -263,7 +265,7 @@ def test_extremes_are_scored(engine: str, precision: str, texts: list[str | None
     np.testing.assert_allclose(found, expected, atol=0.02 if precision == "int8" else 1e-5)
 
 
-@pytest.mark.parametrize(("engine", "precision"), [("mxnet", "float32"), ("onnx", "float32"), ("onnx", "int8")])
+@pytest.mark.parametrize(("engine", "precision"), ENGINES)
 def test_logits_that_overflow_are_an_error_that_names_the_texts(engine: str, precision: str) -> None:
     """Weights are finite in each artifact; what is computed of them need not be."""
     model = model_of("usual")
@@ -332,13 +334,18 @@ def test_the_default_engine_imports_no_other(call: str) -> None:
 
 def test_engines_say_what_they_are() -> None:
     assert [scorer_of("usual", "onnx", precision).engine.name for precision in ONNX] == ["onnx float32", "onnx int8"]
-    assert scorer_of("usual", "mxnet").engine.name == "mxnet float32"
-    assert {scorer_of("usual", "onnx").engine.device, scorer_of("usual", "mxnet").engine.device} == {"cpu"}
+    assert scorer_of("usual", "onnx").engine.device == "cpu"
     assert scorer_of("usual", "onnx").engine.length_step == 1
+
+
+@needs_mxnet
+def test_mxnet_says_what_it_is() -> None:
+    engine = scorer_of("usual", "mxnet").engine
+    assert (engine.name, engine.device) == ("mxnet float32", "cpu")
     assert Scorer(tiny_model(max_tokens=500), engine="mxnet").engine.length_step == 25
 
 
-@pytest.mark.parametrize("engine", ["mxnet", pytest.param("torch", marks=needs_torch)])
+@pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), pytest.param("torch", marks=needs_torch)])
 def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(engine: str) -> None:
     with pytest.raises(EnvironmentFault, match="cannot use GPU 63") as caught:
         make_engine(model_of("usual"), engine=engine, precision="auto", device="gpu:63", threads=1)

@@ -26,7 +26,7 @@ from sentiment_core.errors import EnvironmentFault
         ("PYSPARK_SUBMIT_ARGS", "--conf 'spark.x=1 pyspark-shell", "quotes do not match"),
         ("PYSPARK_SUBMIT_ARGS", "--conf", "no value"),
         ("PYSPARK_PYTHON", "/no/python", "there is no program"),
-        ("PYSPARK_PYTHON", "/bin/true", "not 3.11"),
+        ("PYSPARK_PYTHON", "/bin/true", "not {}.{}".format(*sys.version_info[:2])),
         ("PYSPARK_PYTHON", "/bin/false", "is no Python"),
         ("PYSPARK_DRIVER_PYTHON", "/no/python", "there is no program"),
     ],

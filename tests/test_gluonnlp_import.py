@@ -3,9 +3,9 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 import pytest
+from support.with_mxnet import mx
 
 from sentiment_core.errors import ModelError
 from sentiment_core.gluonnlp_import import import_gluonnlp

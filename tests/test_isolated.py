@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import random_texts, tiny_model
+from support.packages import needs_mxnet
 from support.waiting import MOST_SECONDS
 
 from sentiment_core.engines.isolated import IsolatedEngine
@@ -232,7 +233,12 @@ def spread(logits: Any, hit: Any) -> Any:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"threads": 3, "max_batch_tokens": 60}, {"precision": "float32"}, {"engine": "mxnet", "precision": "float32"}],
+    [
+        {},
+        {"threads": 3, "max_batch_tokens": 60},
+        {"precision": "float32"},
+        pytest.param({"engine": "mxnet", "precision": "float32"}, marks=needs_mxnet),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(

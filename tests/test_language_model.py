@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pytest
 from models import tiny_model
 from reference import lstm
 from runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps
+from support.with_mxnet import mx
 
 from sentiment_core import pretraining
 from sentiment_core.artifact import Architecture, Model, load_model, save_model

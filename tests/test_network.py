@@ -3,14 +3,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 import pyarrow as pa
 import pytest
 from models import random_texts, tiny_model
-from mxnet import autograd
-from mxnet.gluon import rnn
 from reference import lstm, reference_logit
+from support.with_mxnet import mx
 
 from sentiment_core.artifact import Architecture, Model
 from sentiment_core.network import (
@@ -106,7 +104,7 @@ def test_the_parts_called_one_by_one_agree_with_the_whole() -> None:
 def test_the_encoder_agrees_with_mxnets_own_stack() -> None:
     encoder = LSTMEncoder(Architecture(vocab_size=30, embed_size=6, hidden_size=6))
     encoder.initialize(mx.init.Uniform(0.7))
-    stack = rnn.LSTM(6, num_layers=2, input_size=6)
+    stack = mx.gluon.rnn.LSTM(6, num_layers=2, input_size=6)
     stack.initialize()
     for name, weights in read_weights(encoder_parameters(encoder)).items():
         _, layer, parameter = name.split(".")
@@ -129,7 +127,7 @@ def test_the_encoder_carries_its_states() -> None:
 
 @pytest.mark.parametrize("hybrid", [False, True])
 def test_dropout_between_the_layers_acts_in_training_and_only_there(hybrid: bool) -> None:
-    """MXNet's own `rnn.LSTM(dropout=...)` does nothing on the CPU."""
+    """MXNet's own `mx.gluon.rnn.LSTM(dropout=...)` does nothing on the CPU."""
     encoder = LSTMEncoder(ARCHITECTURE, dropout=0.5)
     encoder.initialize(mx.init.Uniform(0.7))
     if hybrid:
@@ -138,7 +136,7 @@ def test_dropout_between_the_layers_acts_in_training_and_only_there(hybrid: bool
 
     def trained(seed: int) -> np.ndarray[Any, Any]:
         mx.random.seed(seed)
-        with autograd.record():
+        with mx.autograd.record():
             return encoder(inputs).asnumpy()
 
     assert np.abs(trained(1) - trained(2)).max() > 1e-3
@@ -152,7 +150,7 @@ def test_dropout_masks_are_shared_over_time_and_spare_the_last_layer() -> None:
     encoder.initialize(mx.init.Uniform(0.7))
     inputs = mx.nd.random.normal(shape=(9, 4, 5))
     weights = {name: array.astype(np.float64) for name, array in read_weights(encoder_parameters(encoder)).items()}
-    with autograd.record():
+    with mx.autograd.record():
         found = encoder(inputs).asnumpy()
 
     def layer(index: int, states: Any) -> Any:
@@ -171,7 +169,7 @@ def test_dropout_before_the_output_acts_in_training_and_only_there() -> None:
     model = tiny_model(1)
     net = network(model, dropout=0.5)
     token_ids, lengths, _ = padded(model, random_texts(20))
-    with autograd.record():
+    with mx.autograd.record():
         trained = [net(token_ids, lengths).asnumpy() for _ in range(2)]
     assert np.abs(trained[0] - trained[1]).max() > 1e-3
     np.testing.assert_array_equal(net(token_ids, lengths).asnumpy(), network(model)(token_ids, lengths).asnumpy())

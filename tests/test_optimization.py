@@ -3,13 +3,12 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import mxnet as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mxnet import autograd, gluon
+from support.with_mxnet import mx
 
 from sentiment_core.optimization import Adam
 from sentiment_core.schedule import LayerRates, Schedule
@@ -116,23 +115,23 @@ class ReferenceAdam:
         return norm
 
 
-def parameters_like(arrays: Arrays) -> dict[str, gluon.Parameter]:
+def parameters_like(arrays: Arrays) -> dict[str, mx.gluon.Parameter]:
     parameters = {}
     for name, array in arrays.items():
-        parameters[name] = gluon.Parameter(name, shape=array.shape)
+        parameters[name] = mx.gluon.Parameter(name, shape=array.shape)
         parameters[name].initialize(mx.init.Zero())
     return parameters
 
 
-def backward(parameters: dict[str, gluon.Parameter]) -> Arrays:
+def backward(parameters: dict[str, mx.gluon.Parameter]) -> Arrays:
     """Gradients of a bowl around `TARGETS`, steeper in one direction."""
-    with autograd.record():
+    with mx.autograd.record():
         loss = sum(((p.data() - mx.nd.array(TARGETS[name])) ** 4).sum() for name, p in parameters.items())
     loss.backward()
     return {name: 4 * (p.data().asnumpy().astype(float) - TARGETS[name]) ** 3 for name, p in parameters.items()}
 
 
-def values(parameters: dict[str, gluon.Parameter]) -> Arrays:
+def values(parameters: dict[str, mx.gluon.Parameter]) -> Arrays:
     return {name: parameter.data().asnumpy().astype(float) for name, parameter in parameters.items()}
 
 
@@ -179,12 +178,12 @@ def test_scaled_gradients_give_the_step_of_the_unscaled_ones() -> None:
 
 
 def test_words_that_a_step_does_not_hold_stay_as_they_are() -> None:
-    embedding = gluon.nn.Embedding(10, 3, sparse_grad=True)
+    embedding = mx.gluon.nn.Embedding(10, 3, sparse_grad=True)
     embedding.initialize(mx.init.Uniform(0.5))
     before = embedding.weight.data().asnumpy()
     adam = Adam({"embedding.weight": embedding.weight}, clip_norm=1.0)
     for step, words in enumerate(([1, 4, 4], [4, 7])):
-        with autograd.record():
+        with mx.autograd.record():
             loss = (embedding(mx.nd.array(words)) ** 2).sum()
         loss.backward()
         adam.update(step=step, learning_rate=0.1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from models import tiny_model
+from support.packages import needs_mxnet
 
 from sentiment_core.engines import selection
 from sentiment_core.engines.selection import ENGINES, PRECISIONS, choose_engine, make_engine
@@ -141,6 +142,7 @@ def test_a_missing_package_is_a_fault_with_its_cure(without: Any, engine: str, p
     assert (caught.value.exit_code, isinstance(caught.value, SentimentError)) == (6, True)
 
 
+@needs_mxnet
 def test_auto_goes_on_without_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     made = make_engine(tiny_model(), engine="auto", precision="auto", device="cpu", threads=1)

@@ -6,10 +6,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from support.packages import needs_mxnet
 
 from sentiment_core.errors import EnvironmentFault, UsageError
-from sentiment_core.fine_tuning import FineTuning
-from sentiment_core.pretraining import Pretraining
 from sentiment_core.training_device import (
     fine_tuning_on,
     pretraining_on,
@@ -41,22 +40,31 @@ def test_without_pytorch_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     for require, name in ((require_training_device, "gpu:0"), (require_torch_device, "cpu")):
         with pytest.raises(EnvironmentFault, match=rf"{name}: PyTorch is needed .* pip install 'sentiment-warehouse\["):
             require(name)
-    assert require_training_device("cpu") == "cpu", "where MXNet trains"
 
 
-def test_without_mxnet_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mxnet", None)
-    with pytest.raises(EnvironmentFault, match=r"training on the CPU needs MXNet, .* or train with --device gpu:0"):
-        require_training_device("cpu")
-    monkeypatch.setitem(sys.modules, "torch", WITH_TWO_GPUS)
-    assert require_training_device("gpu:0") == "gpu:0"
+@needs_mxnet
+def test_mxnet_trains_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentiment_core.fine_tuning import FineTuning
+    from sentiment_core.pretraining import Pretraining
 
-
-def test_mxnet_trains_on_the_cpu_and_pytorch_on_gpus() -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert require_training_device("cpu") == "cpu"
     assert fine_tuning_on("cpu") is FineTuning
     assert pretraining_on("cpu") is Pretraining
-    pytest.importorskip("torch", reason="PyTorch, the extra `gpu`, is not installed")
-    from sentiment_core.torch_training import TorchFineTuning, TorchPretraining
 
-    assert fine_tuning_on("gpu:0") is TorchFineTuning
-    assert pretraining_on("gpu:1") is TorchPretraining
+
+def test_without_mxnet_and_pytorch_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mxnet", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EnvironmentFault, match=r"needs MXNet or PyTorch, .* Python 3.11 .* pip install '.*\[gpu\]'"):
+        require_training_device("cpu")
+
+
+def test_without_mxnet_pytorch_trains_on_the_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = SimpleNamespace(TorchFineTuning=object(), TorchPretraining=object())
+    monkeypatch.setitem(sys.modules, "sentiment_core.torch_training", kinds)
+    monkeypatch.setitem(sys.modules, "torch", WITH_TWO_GPUS)
+    assert (fine_tuning_on("gpu:0"), pretraining_on("gpu:1")) == (kinds.TorchFineTuning, kinds.TorchPretraining)
+    monkeypatch.setitem(sys.modules, "mxnet", None)
+    assert require_training_device("cpu") == "cpu"
+    assert (fine_tuning_on("cpu"), pretraining_on("cpu")) == (kinds.TorchFineTuning, kinds.TorchPretraining)

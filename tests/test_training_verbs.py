@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from models import tiny_model
 from runs import assert_same_run, note_steps
+from support.with_mxnet import mx  # noqa: F401, what is compared, or trains on the CPU
 
 from jobs.sample_reviews import generate_reviews
 from jobs.settings import add_settings

@@ -28,7 +28,7 @@ _CHOICES = {
 _PACKAGES = {"onnx": ("onnxruntime", "onnx"), "mxnet": ("mxnet",), "torch": ("torch",)}
 _CURES = {
     "onnx": "install the package again: pip install onnxruntime onnx",
-    "mxnet": "install the package on Linux x86-64 with libgomp1 and libquadmath0",
+    "mxnet": "install the package for Python 3.11 on Linux x86-64, with libgomp1 and libquadmath0",
     "torch": "pip install 'sentiment-warehouse[gpu]'",
 }
 

@@ -347,8 +347,8 @@ def test_doctor_warns_of_the_cluster_that_a_properties_file_names(model_path: Pa
 @pytest.mark.parametrize(
     ("master", "level", "archives", "java"),
     [
-        ("k8s://https://h", "WARN", "", f"{LOG_FILE.format('/opt/sentiment/lib/python3.11/site-packages')}WARN"),
-        ("yarn", "DEBUG", "x#environment", f"{LOG_FILE.format('./environment/lib/python3.11/site-packages')}DEBUG"),
+        ("k8s://https://h", "WARN", "", f"{LOG_FILE.format('/opt/sentiment/lib/python/site-packages')}WARN"),
+        ("yarn", "DEBUG", "x#environment", f"{LOG_FILE.format('./environment/lib/python/site-packages')}DEBUG"),
         ("spark://h:1", "INFO", "", f"{LOG_FILE.format(ROOT)}INFO"),
         # There the environment is unpacked too late to hold the file.
         ("spark://h:1", "INFO", "x#environment", "-Dlog4j2.level=INFO"),

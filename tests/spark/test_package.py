@@ -25,7 +25,7 @@ import pytest
 from daemons import QUICK_JAVA, SPARK_HOME, daemon, executors_logs
 from reference import reference_probability
 
-from cluster.verify_environment import problems_in_list
+from cluster.verify_environment import NEEDED, problems_in_list
 from jobs.sample_reviews import generate_reviews
 from sentiment_core.artifact import Model
 
@@ -237,7 +237,7 @@ def test_make_package_leaves_only_a_verified_archive(tmp_path: Path, sound: bool
 def test_make_package_refuses_an_archive_that_reaches_out_of_its_folder(
     tmp_path: Path, name: str, kind: bytes, link: str, mode: int, says: str
 ) -> None:
-    entries = ["bin/python", "bin/python3.11", "lib/python3.11/site-packages/jobs/executor.py"]
+    entries = NEEDED
     with tarfile.open(tmp_path / "sound.tar.gz", "w:gz") as sound, tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as bad:
         for entry in entries:
             for archive in (sound, bad):

@@ -18,6 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from reference import reference_probability
+from support.packages import needs_mxnet
 
 from jobs import cli
 from jobs.executor import score_group
@@ -86,7 +87,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     ("options", "engine", "most"),
     [
         (["--precision", "float32"], "onnx float32", 1e-5),
-        (["--engine", "mxnet"], "mxnet float32", 1e-5),
+        pytest.param(["--engine", "mxnet"], "mxnet float32", 1e-5, marks=needs_mxnet),
         ([], "onnx int8", 0.05),  # six units of random weights average no rounding away
     ],
     ids=lambda value: value if isinstance(value, str) else "",
