@@ -15,7 +15,7 @@ compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generat
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/runtime-is-ready ## make .venv with all that jobs need (PYTHON=... names a Python 3.11)
+setup: .venv/runtime-is-ready ## make .venv with all that jobs need (PYTHON=... names a Python)
 	@:
 
 .venv/runtime-is-ready: setup.sh pyproject.toml requirements.lock
@@ -68,6 +68,7 @@ package: .venv/dev-is-ready ## build dist/: the wheel, and the environment that 
 	@$(bin)/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
 	@$(bin)/python -m cluster.pack_environment dist/*.whl dist/unverified/environment.tar.gz
 	@$(bin)/python -m cluster.verify_environment dist/unverified/environment.tar.gz
+	@$(bin)/python -m cluster.verify_wheel dist/*.whl
 	@mv dist/unverified/* dist && rmdir dist/unverified
 
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet

@@ -52,8 +52,7 @@ def processor() -> str:
 
 def stored(kind: str) -> dict[str, str]:
     """The stored digests of a processor, or of `EVERYWHERE`; empty if there are none."""
-    digests: dict[str, str] = json.loads(_STORED.read_text()).get(kind, {})
-    return digests
+    return _read().get(kind, {})
 
 
 def differences(found: dict[str, str], kind: str) -> list[str]:
@@ -134,11 +133,16 @@ def main(arguments: Sequence[str]) -> int:
     print("\n".join(different) or "all digests are the stored ones")
     if "--store" not in arguments:
         return 1 if different else 0
-    known = json.loads(_STORED.read_text()) if _STORED.exists() else {}
-    # Another model makes the digests of other processors void, too.
-    kept = {} if different else known
+    # What moved here moved on other processors, too: their digests are stored anew there.
+    moved = any(stored(kind) and differences(digests, kind) for kind, digests in found.items())
+    kept = {} if moved else _read()
     _STORED.write_text(json.dumps(kept | found, indent=1) + "\n")
     return 0
+
+
+def _read() -> dict[str, dict[str, str]]:
+    digests: dict[str, dict[str, str]] = json.loads(_STORED.read_text()) if _STORED.exists() else {}
+    return digests
 
 
 def _golden() -> tuple[Model, list[str | None]]:
