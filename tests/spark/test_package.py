@@ -191,6 +191,34 @@ def test_any_other_environment_is(
     assert submit_beside(newer, *options) == (0, "started")
 
 
+@pytest.mark.parametrize("minor", [sys.version_info.minor, 99])
+def test_an_environment_of_another_python_is_not_shipped(tmp_path: Path, minor: int) -> None:
+    with tarfile.open(tmp_path / "environment.tar.gz", "w:gz") as content:
+        for name in ("bin/python", "bin/python3", f"bin/python3.{minor}", "lib/python"):
+            content.addfile(tarfile.TarInfo(name), io.BytesIO())
+    for name, text in {"jobs/cli.py": "print('started')", "jobs/__init__.py": ""}.items():
+        (tmp_path / "jobs").mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (1000, 1000))
+    for name in ("sentiment_core", "queries"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (1000, 1000))
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", "--master", "spark://127.0.0.1:1", "score"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment_with(tmp_path / "environment.tar.gz"), "PYTHONPATH": str(tmp_path)},
+    )
+    sentence = (done.stdout + done.stderr).splitlines()[-1]
+    if minor == sys.version_info.minor:
+        assert (done.returncode, sentence) == (0, "started")
+    else:
+        assert done.returncode == 6
+        own = "python{}.{}".format(*sys.version_info[:2])
+        assert f"environment.tar.gz holds python3.99, and the driver would run {own}, which Spark refuses" in sentence
+
+
 @pytest.mark.parametrize("sound", [True, False])
 def test_make_package_leaves_only_a_verified_archive(tmp_path: Path, sound: bool) -> None:
     """A stand-in for Python writes the archive, and judges it."""
