@@ -86,7 +86,10 @@ install_missing() {
   fi
 }
 
-pip_install() { "$venv" -m pip --disable-pip-version-check --no-input install --quiet --quiet "$@"; }
+# The locks hold every dependency. A module is compiled when it is first imported, which most never are.
+pip_install() {
+  "$venv" -m pip --disable-pip-version-check --no-input install --quiet --quiet --no-deps --no-compile "$@"
+}
 
 python=$venv
 if ! is_supported "$venv" || ! "$venv" -c 'import pip' 2>/dev/null \
@@ -104,9 +107,9 @@ fi
 # gluonnlp and pyspark are built from source: with the locked setuptools and wheel, so that nothing unpinned is fetched.
 say "installing the locked packages into .venv (600 MB and some minutes the first time)"
 awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' requirements.lock >.venv/build-tools.lock
-pip_install --require-hashes --no-deps -r .venv/build-tools.lock
+pip_install --require-hashes -r .venv/build-tools.lock
 pip_install --require-hashes --no-build-isolation -r requirements.lock
-pip_install --no-deps --no-build-isolation --editable .
+pip_install --no-build-isolation --editable .
 touch .venv/runtime-is-ready
 if [ "${1:-}" = dev ]; then
   pip_install --require-hashes -r requirements-dev.lock
