@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 from py4j.protocol import Py4JError
@@ -85,6 +86,8 @@ def spark_session(app_name: str) -> SparkSession:
     EnvironmentFault
         If it does not start: no Java, or one too old, or no such master.
     """
+    # No table of a job becomes one of pandas, and the tests run with the newest one.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     fallback = start_java()
     try:
         conf = SparkConf()
