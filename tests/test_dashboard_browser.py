@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "narrow": {"color_scheme": "light", "viewport": {"width": 360, "height": 740}},
 }
 TERMS = [*(f"term {number}" for number in range(30)), "very-" * 12, "two words"]
+slow = partial(pytest.param, marks=pytest.mark.slow)
 NAMES = ["kettle", "lamp", "robot vacuum", "sofa & co", "x" * 80, None]
 
 
@@ -123,7 +125,7 @@ def test_products_are_searched_sorted_chosen_and_opened(browser: Browser, page: 
         watched.assert_quiet()
 
 
-@pytest.mark.parametrize("section", ["overview", "products", "model", "quality", "runs"])
+@pytest.mark.parametrize("section", ["overview", "runs", *map(slow, ["products", "model", "quality"])])
 def test_a_link_on_a_products_page_goes_where_it_says(browser: Browser, page: Path, section: str) -> None:
     with Watched(browser, page, **VIEWS["light"]) as watched:
         it = watched.page
@@ -206,7 +208,7 @@ def test_a_week_without_scores_is_not_drawn(
             watched.assert_quiet()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "lamp"])
+@pytest.mark.parametrize("name", ["sofa & co", None, *map(slow, ["kettle", "robot vacuum", "x" * 80])])
 def test_a_products_link_opens_it_and_its_table_says_what_its_chart_shows(
     browser: Browser, page: Path, marts: Path, name: str | None
 ) -> None:
@@ -250,7 +252,8 @@ def test_hovering_says_what_a_point_is(browser: Browser, page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "fragment"), [("light", ""), ("dark", "#product=kettle"), ("narrow", ""), ("narrow", "#product=kettle")]
+    ("view", "fragment"),
+    [("narrow", ""), ("dark", "#product=kettle"), slow("light", ""), slow("narrow", "#product=kettle")],
 )
 def test_the_rules_of_accessibility_hold(browser: Browser, page: Path, view: str, fragment: str) -> None:
     with Watched(browser, page, fragment=fragment, **VIEWS[view]) as watched:

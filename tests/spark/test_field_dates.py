@@ -161,6 +161,7 @@ def test_a_run_date_far_off_stops_nothing_either(summarize: Verb, tmp_path: Path
     assert sorted(row["month"] for row in mart(tmp_path, "data_quality")) == ["0202-03", "9999-12"]
 
 
+@pytest.mark.slow
 def test_a_replaced_partition_is_counted_anew(summarize: Verb, tmp_path: Path) -> None:
     by_date = ["--date-column", "review_date"]
     write_dated(tmp_path, [date(2026, 11, 20), None])

@@ -112,6 +112,7 @@ def test_lines_of_json_may_not_contradict_their_folder_either(score: Run, tmp_pa
     assert (code, f"{tmp_path / 'in'}: 1 rows have another 'lang'" in sentence) == (3, True), sentence
 
 
+@pytest.mark.slow
 def test_names_are_no_patterns_and_no_schemes(
     score: Run, sentiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

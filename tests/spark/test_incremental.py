@@ -119,6 +119,7 @@ def test_a_changed_text_replaces_its_row_and_a_changed_partition_keeps_others(ve
     assert (tmp_path / "scores" / "product=c").stat().st_ino == untouched
 
 
+@pytest.mark.slow
 def test_an_id_is_replaced_in_its_partition_and_stays_in_others(verb: Verb, tmp_path: Path, monkeypatch: Any) -> None:
     """Two products count their reviews from 1, and so do those of no product."""
     options, nothing = ("--partition-by", "product", *NIGHT), {"product": None}
@@ -156,6 +157,7 @@ def test_rows_without_an_id_and_repeated_ids_are_told_apart_by_their_texts(verb:
     assert sorted(found, key=str) == sorted([*nothing, (7, 1), (7, 1), (7, 3)], key=str)
 
 
+@pytest.mark.slow
 def test_another_model_scores_all_rows_again(verb: Verb, other_model: Path, tmp_path: Path) -> None:
     write(tmp_path, [row(1, TEXTS[0]), row(2, TEXTS[1])])
     verb("score", *NIGHT)
@@ -261,6 +263,7 @@ def test_an_input_that_changes_while_it_is_scored_is_not_published(
     assert not list((tmp_path / "scores").iterdir())
 
 
+@pytest.mark.slow
 def test_older_rows_that_do_not_come_out_as_they_were_stop_the_run(
     verb: Verb, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -316,6 +319,7 @@ def test_a_backfill_by_another_partition_keeps_the_rows_of_every_date(
     assert sorted(row["review_id"] for row in table(tmp_path)) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_late_rows_of_an_old_date_are_found_and_scored(verb: Verb, tmp_path: Path) -> None:
     rows = [row(number, TEXTS[number % 5], day=1 + number % 3) for number in range(6)]
     write(tmp_path, rows)

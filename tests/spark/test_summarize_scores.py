@@ -147,6 +147,7 @@ def test_marts_have_the_documented_columns_types_and_comments(made: tuple[Path, 
         assert found[-1][0] == "month"
 
 
+@pytest.mark.slow
 def test_refreshing_some_days_gives_what_a_full_rebuild_gives(
     copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +247,7 @@ def test_without_changes_nothing_is_counted_or_written(copied: Path, summarize: 
     assert files() == before
 
 
+@pytest.mark.slow
 def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
     copied: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
