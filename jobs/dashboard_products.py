@@ -29,8 +29,8 @@ recent AS (
 )
 SELECT
   CAST(t.product AS varchar) AS name, t.reviews, t.scored, t.negative, t.neutral, t.positive,
-  t.positive_share AS share, t.positive_share_low AS low, t.positive_share_high AS high,
-  t.first_day, t.last_day, r.scored_7d, r.positive_share_7d AS share_7d,
+  t.estimated_share AS share, t.estimated_share_low AS low, t.estimated_share_high AS high,
+  t.first_day, t.last_day, r.scored_7d, r.estimated_share_7d AS share_7d,
   r.change_7d AS change, r.change_7d_low AS change_low, r.change_7d_high AS change_high,
   7 * r.trend_28d AS trend, r.trend_28d_p AS trend_p
 FROM product_total t
@@ -49,8 +49,8 @@ rows AS (
 )
 SELECT
   place, day,
-  scored_7d, positive_share_7d AS share_7d, positive_share_7d_low AS low_7d, positive_share_7d_high AS high_7d,
-  scored_28d, positive_share_28d AS share_28d, positive_share_28d_low AS low_28d, positive_share_28d_high AS high_28d
+  scored_7d, estimated_share_7d AS share_7d, estimated_share_7d_low AS low_7d, estimated_share_7d_high AS high_7d,
+  scored_28d, estimated_share_28d AS share_28d, estimated_share_28d_low AS low_28d, estimated_share_28d_high AS high_28d
 FROM rows WHERE age = 1
 ORDER BY place, day
 """

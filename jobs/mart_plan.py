@@ -12,9 +12,10 @@ from typing import Any
 from jobs.mart_schemas import MARTS_VERSION
 from jobs.mart_state import MartState
 from jobs.marts.data_quality import DateCounts, sum_counts
+from jobs.marts.share_corrections import ShareCorrection, correction_of
 from jobs.run_reports import RunReports
 from jobs.score_days import Folder, ScoreDays
-from sentiment_core.errors import InputError
+from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["MartPlan", "months_of", "plan_refresh"]
 
@@ -67,6 +68,8 @@ def plan_refresh(
     before: MartState,
     core_hour_price: float | None,
     validation: Mapping[str, Sequence[int]],
+    corrections: Mapping[str, ShareCorrection] | None = None,
+    labels: str = "",
     dates: Sequence[date] | None = None,
 ) -> MartPlan:
     """Compare the scores table and its reports with what the marts were made of.
@@ -80,6 +83,10 @@ def plan_refresh(
     core_hour_price : float or None
     validation : mapping
         Validation histograms that the run reports lack, by the model's SHA-256.
+    corrections : mapping, optional
+        Likewise how shares follow from probabilities. All days are counted anew if that of a known model changes.
+    labels : str
+        Digest of the file of labels; all days are counted anew if it changes.
     dates : sequence of date, optional
         Refresh these days; by default, all days of folders that are new, changed or gone.
 
@@ -87,34 +94,44 @@ def plan_refresh(
     ------
     InputError
         If the scores cannot be read, or a date has no rows.
+    UsageError
+        If only some dates are asked for, and all days have to be counted anew.
     """
-    changed = {name for name, digest in scores.files.items() if _digest_of(before, name) != digest}
-    named = scores.folders_of(dates) if dates else None
-    facts = scores.inspect(changed if named is None else changed & named)
-    known = {name: folder for name, folder in before.folders.items() if name in scores.files} | facts
-    replaced = [folder for name, folder in before.folders.items() if name in facts or name not in known]
-    renewed_folders = (*facts.values(), *replaced)
-    if dates:
-        days = set(dates)
-        _require_rows(days, known)
-    else:
-        days = {day for folder in renewed_folders for day in folder.days}
-    quality_months = {run_date[:7] for folder in renewed_folders for run_date, _ in folder.run_dates}
-    run_dates = sum_counts(folder.run_dates for folder in known.values())
     renewed = {name for name, text in reports.files.items() if before.reports.get(name) != text}
     report_months = {name[:7] for name in renewed | (before.reports.keys() - reports.files.keys())}
     if core_hour_price != before.core_hour_price:
         report_months |= {name[:7] for name in reports.files}
     read = reports.read(name for name in reports.files if name[:7] in report_months)
     histograms = dict(before.validation) | _histograms(read) | dict(validation)
+    known_corrections = _corrections(read, before=before.corrections) | dict(corrections or {})
+    recount = before.labels != labels or any(
+        known_corrections[sha256] != correction for sha256, correction in before.corrections.items()
+    )
+    changed = {name for name, digest in scores.files.items() if _digest_of(before, name) != digest}
+    named = scores.folders_of(dates) if dates else None
+    facts = scores.inspect(changed if named is None else changed & named)
+    known = {name: folder for name, folder in before.folders.items() if name in scores.files} | facts
+    replaced = [folder for name, folder in before.folders.items() if name in facts or name not in known]
+    renewed_folders = (*facts.values(), *replaced)
+    if dates and recount and before.folders:
+        raise UsageError("labels or a model's correction have changed, so every day is counted anew; leave out --date")
+    if dates:
+        days = set(dates)
+        _require_rows(days, known)
+    else:
+        days = {day for folder in (*renewed_folders, *(known.values() if recount else ())) for day in folder.days}
+    quality_months = {run_date[:7] for folder in renewed_folders for run_date, _ in folder.run_dates}
+    run_dates = sum_counts(folder.run_dates for folder in known.values())
     state = replace(
         before,
         core_hour_price=core_hour_price,
         folders=_folders_after(before.folders, facts, present=scores.files, days=days),
         reports=reports.files,
         validation=histograms,
+        corrections=known_corrections,
+        labels=labels,
     )
-    decisive = [sorted(map(str, days)), scores.files, reports.files, dict(before.settings), MARTS_VERSION]
+    decisive = [sorted(map(str, days)), scores.files, reports.files, dict(before.settings), labels, MARTS_VERSION]
     months = months_of(days)
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
     return MartPlan(
@@ -158,6 +175,20 @@ def _require_rows(dates: Iterable[date], known: Mapping[str, Folder]) -> None:
 def _histograms(reports: Iterable[Mapping[str, Any]]) -> dict[str, Sequence[int]]:
     models = (report["model"] for report in reports)
     return {model["sha256"]: model["validation_histogram"] for model in models if model.get("validation_histogram")}
+
+
+def _corrections(
+    reports: Iterable[Mapping[str, Any]], *, before: Mapping[str, ShareCorrection]
+) -> dict[str, ShareCorrection]:
+    """Those of the models of all reports; a report of an earlier version, which tells none, takes none away."""
+    found = dict(before)
+    for report in reports:
+        correction = correction_of(report["model"].get("domain_shift"))
+        if correction.is_known:
+            found[report["model"]["sha256"]] = correction
+        else:
+            found.setdefault(report["model"]["sha256"], correction)
+    return found
 
 
 def _folders_after(

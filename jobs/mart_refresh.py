@@ -18,7 +18,7 @@ from jobs.model_marts import model_daily
 from jobs.run_reports import run_history
 from jobs.score_counts import MODEL_COUNTS, PRODUCT_COUNTS, model_counts, product_counts
 from jobs.score_days import ScoreDays
-from jobs.score_marts import TREND_DAYS, WEEK, sentiment_daily, sentiment_product
+from jobs.score_marts import TREND_DAYS, WEEK, sentiment_daily, sentiment_overall, sentiment_product
 from jobs.tables.dates import date_literal
 
 __all__ = ["refresh_marts"]
@@ -74,15 +74,31 @@ def _stage_products(
     months = published | counted if rebuild else _reached(plan.days, TREND_DAYS - 1) & (published | counted)
     product_type = rows.schema["product"].dataType if rows is not None else scores.product_type()
     schema = mart_schema("sentiment_daily", product_type=product_type)
-    counts = [product_counts(rows)] if rows is not None else []
+    counts = [product_counts(rows, corrections=plan.state.corrections)] if rows is not None else []
     if not rebuild:
         counts.append(_other_days(tables.read("sentiment_daily", _with_previous(months), schema=schema), plan.days))
-    daily = sentiment_daily(_union(counts, PRODUCT_COUNTS)).where(F.col("month").isin(*sorted(months)))
+    labelled, wanted = scores.labelled, F.col("month").isin(*sorted(months))
+    daily = sentiment_daily(_union(counts, PRODUCT_COUNTS), labelled=labelled).where(wanted)
     staged = tables.stage("sentiment_daily", shaped(daily, schema), months=months)
+    _stage_overall(plan, tables, staged, months=months, labelled=labelled, rebuild=rebuild)
     schema = mart_schema("sentiment_product", product_type=product_type)
     months = published | counted if rebuild else counted
-    products = sentiment_product(staged.where(F.col("month").isin(*sorted(months))).select(*PRODUCT_COUNTS))
+    of_months = staged.where(F.col("month").isin(*sorted(months))).select(*PRODUCT_COUNTS)
+    products = sentiment_product(of_months, labelled=labelled)
     tables.stage("sentiment_product", shaped(products, schema), months=months)
+
+
+def _stage_overall(
+    plan: MartPlan, tables: MartTables, staged: DataFrame, *, months: set[str], labelled: bool, rebuild: bool
+) -> None:
+    """All products together, from the counts of products: staged ones, and published ones of the month before."""
+    counts = staged.select(*PRODUCT_COUNTS)
+    before = _with_previous(months) - months
+    if before and not rebuild:
+        schema = mart_schema("sentiment_daily", product_type=staged.schema["product"].dataType)
+        counts = counts.unionByName(tables.read("sentiment_daily", before, schema=schema).select(*PRODUCT_COUNTS))
+    overall = sentiment_overall(counts, labelled=labelled).where(F.col("month").isin(*sorted(months)))
+    tables.stage("sentiment_overall", shaped(overall, mart_schema("sentiment_overall")), months=months)
 
 
 def _stage_drivers(
@@ -108,10 +124,11 @@ def _stage_models(
     months = (published if rebuild or plan.all_models else _reached(plan.days, WEEK) & published) | months_of(plan.days)
     latest = tables.read("model_daily", _with_previous(sorted(published)[-1:]), schema=schema)
     if months:
-        counts = [model_counts(scores.read_days(plan.folders, plan.days))] if plan.folders else []
+        rows = scores.read_days(plan.folders, plan.days) if plan.folders else None
+        counts = [model_counts(rows, corrections=plan.state.corrections)] if rows is not None else []
         if not rebuild:
             counts.append(_other_days(tables.read("model_daily", _with_previous(months), schema=schema), plan.days))
-        daily = model_daily(_union(counts, MODEL_COUNTS), validation=plan.state.validation)
+        daily = model_daily(_union(counts, MODEL_COUNTS), validation=plan.state.validation, labelled=scores.labelled)
         staged = tables.stage(
             "model_daily", shaped(daily.where(F.col("month").isin(*sorted(months))), schema), months=months
         )

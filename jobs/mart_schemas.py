@@ -9,18 +9,21 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.marts.estimates import LABEL_SUMS
+
 __all__ = ["MARTS", "MARTS_VERSION", "MONTH", "create_table", "mart_schema", "no_rows", "shaped"]
 
 _SKETCH = T.StructType([T.StructField("bin", T.IntegerType()), T.StructField("reviews", T.LongType())])
+_LABEL_SUMS = T.StructType([T.StructField(name, T.DecimalType(28, 9)) for name in LABEL_SUMS])
 _TYPES: dict[str, T.DataType] = {
     kind.simpleString(): kind
     for kind in (
         *(T.StringType(), T.DateType(), T.IntegerType(), T.LongType(), T.DoubleType(), T.DecimalType(28, 9)),
-        *(T.ArrayType(T.LongType()), T.ArrayType(_SKETCH)),
+        *(T.ArrayType(T.LongType()), T.ArrayType(_SKETCH), _LABEL_SUMS),
     )
 }
 # Raised when a column is renamed, retyped or computed otherwise; marts of another version are made anew.
-MARTS_VERSION = 2
+MARTS_VERSION = 3
 # All marts are partitioned by it: one folder and few files a month, whatever the number of days.
 MONTH = ("month", "string", "Month of the row, like 2026-11; the partition")
 
@@ -31,33 +34,50 @@ _COUNTS = (
     ("failed", "bigint", "Reviews that could not be scored; without a probability"),
     ("unfamiliar", "bigint", "Reviews of whose words the model knows too few, another language say; in no share"),
     ("truncated", "bigint", "Scored on the first part of a text that is longer than the model reads"),
-    ("negative", "bigint", "Scored reviews labelled negative"),
-    ("neutral", "bigint", "Scored reviews labelled neutral: between the model's cut-offs"),
-    ("positive", "bigint", "Scored reviews labelled positive"),
+    ("negative", "bigint", "Scored reviews whose text the model labels negative; counts of labels are no estimate"),
+    ("neutral", "bigint", "Scored reviews whose text the model labels neutral: between its cut-offs"),
+    ("positive", "bigint", "Scored reviews whose text the model labels positive"),
 )
+_LABELS = ("labelled_count", "bigint", "Scored reviews with a known label, of which the estimate knows more; 0 without")
+_ESTIMATE = (
+    ("estimated_share", "double", "Estimated share of truly positive reviews"),
+    ("estimated_share_low", "double", "Lower end of its 95 % interval"),
+    ("estimated_share_high", "double", "Upper end of its 95 % interval"),
+    _LABELS,
+)
+_POSITIVE_SHARE = ("positive_share", "double", "positive / scored: a share of the model's labels, not the estimate")
+_MEAN = ("mean_probability", "double", "Mean positive_probability of the scored reviews")
 _SHARES = (
-    ("positive_share", "double", "positive / scored"),
-    ("positive_share_low", "double", "Lower end of its Wilson 95 % interval"),
-    ("positive_share_high", "double", "Upper end of its Wilson 95 % interval"),
-    ("mean_probability", "double", "Mean positive_probability of the scored reviews"),
-    (
-        "expected_share",
-        "double",
-        "Share of truly positive reviews that the calibrated probabilities expect: their mean, so no cut-off matters",
-    ),
-    (
-        "expected_share_low",
-        "double",
-        "Lower end of its 95 % interval: what the probabilities leave open",
-    ),
-    ("expected_share_high", "double", "Upper end of its 95 % interval"),
+    *_ESTIMATE,
+    _POSITIVE_SHARE,
+    _MEAN,
     ("probability_p10", "double", "10th percentile of positive_probability, within 0.0005"),
     ("probability_p50", "double", "Median of positive_probability, within 0.0005"),
     ("probability_p90", "double", "90th percentile of positive_probability, within 0.0005"),
 )
-_SUMS = (
+_LABEL_STRUCT = f"struct<{','.join(f'{name}:decimal(28,9)' for name in LABEL_SUMS)}>"
+_ESTIMATE_SUMS = (
     ("probability_sum", "decimal(28,9)", "Sum of positive_probability, each rounded to 9 digits; sums merge"),
     ("variance_sum", "decimal(28,9)", "Sum of positive_probability * (1 - positive_probability); sums merge"),
+    (
+        "corrected_sum",
+        "decimal(28,9)",
+        "Sum of positive_probability, each corrected by what its model errs by on other domains; sums merge",
+    ),
+    ("corrected_square_sum", "decimal(28,9)", "Sum of the squares of the corrected ones; sums merge"),
+    (
+        "spread_sum",
+        "decimal(28,9)",
+        "Sum over the scored reviews of the standard deviation of their model's error between domains; sums merge",
+    ),
+    (
+        "label_sums",
+        _LABEL_STRUCT,
+        "Sums over labelled reviews of products of w (weight), y (label, 1 or 0) and p (probability); sums merge",
+    ),
+)
+_SUMS = (
+    *_ESTIMATE_SUMS,
     (
         "probability_sketch",
         "array<struct<bin:int,reviews:bigint>>",
@@ -71,42 +91,58 @@ _PRODUCT = (
 )
 
 
-def _window(days: int) -> tuple[tuple[str, str, str], ...]:
+def _window(days: int, *, of: str) -> tuple[tuple[str, str, str], ...]:
     return (
-        (f"scored_{days}d", "bigint", f"Scored reviews of the product in the {days} days that end on day"),
-        (f"positive_share_{days}d", "double", "Their positive share"),
-        (f"positive_share_{days}d_low", "double", "Lower end of its Wilson 95 % interval"),
-        (f"positive_share_{days}d_high", "double", "Upper end of its Wilson 95 % interval"),
+        (f"scored_{days}d", "bigint", f"Scored reviews of {of} in the {days} days that end on day"),
+        (f"estimated_share_{days}d", "double", "Estimated share of truly positive reviews among them"),
+        (f"estimated_share_{days}d_low", "double", "Lower end of its 95 % interval"),
+        (f"estimated_share_{days}d_high", "double", "Upper end of its 95 % interval"),
+        (f"labelled_count_{days}d", "bigint", "Of them with a known label"),
+        (f"positive_share_{days}d", "double", "Of them the share that the model labels positive"),
         (
             f"trend_{days}d",
             "double",
-            "Slope of the positive share in them, per day, least squares over the reviews; NULL if all are of one day",
+            "Slope of the corrected probability in them, per day, least squares over the reviews; NULL if all are of "
+            "one day",
         ),
-        (f"trend_{days}d_p", "double", "Two-sided p that there is no slope (Cochran-Armitage)"),
+        (f"trend_{days}d_p", "double", "Two-sided p that there is no slope (permutation test)"),
     )
+
+
+_CHANGE = (
+    (
+        "change_7d",
+        "double",
+        "estimated_share_7d less that of the 7 days before; NULL if a week has no scored review",
+    ),
+    ("change_7d_low", "double", "Lower end of its 95 % interval; the model's error cancels in a difference"),
+    ("change_7d_high", "double", "Upper end of its 95 % interval"),
+    ("change_7d_p", "double", "Two-sided p that the weeks do not differ; correct it for many products"),
+)
+_DAY = ("day", "date", "The date column of the scores table; a timestamp's day in UTC")
 
 
 _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "sentiment_daily": (
         _PRODUCT,
-        ("day", "date", "The date column of the scores table; a timestamp's day in UTC"),
+        _DAY,
         *_COUNTS,
         *_SHARES,
-        *_window(7),
-        *_window(28),
-        (
-            "change_7d",
-            "double",
-            "positive_share_7d less that of the 7 days before; NULL if a week has no scored review",
-        ),
-        ("change_7d_low", "double", "Lower end of its 95 % interval (Newcombe)"),
-        ("change_7d_high", "double", "Upper end of its 95 % interval (Newcombe)"),
-        (
-            "change_7d_p",
-            "double",
-            "Two-sided p that the weeks do not differ (score test); correct it for many products",
-        ),
+        *_window(7, of="the product"),
+        *_window(28, of="the product"),
+        *_CHANGE,
         *_SUMS,
+    ),
+    "sentiment_overall": (
+        _DAY,
+        *_COUNTS,
+        *_ESTIMATE,
+        _POSITIVE_SHARE,
+        _MEAN,
+        *_window(7, of="all products"),
+        *_window(28, of="all products"),
+        *_CHANGE,
+        *_ESTIMATE_SUMS,
     ),
     "sentiment_product": (
         _PRODUCT,
@@ -140,15 +176,12 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "model_daily": (
         ("model_sha256", "string", "The model that scored the reviews"),
-        ("day", "date", "The date column of the scores table; a timestamp's day in UTC"),
+        _DAY,
         *_COUNTS,
-        ("positive_share", "double", "positive / scored"),
-        ("mean_probability", "double", "Mean positive_probability of the scored reviews"),
-        (
-            "probability_sum",
-            "decimal(28,9)",
-            "Sum of positive_probability, each rounded to 9 digits; sums merge",
-        ),
+        *_ESTIMATE,
+        _POSITIVE_SHARE,
+        _MEAN,
+        *_ESTIMATE_SUMS,
         (
             "score_histogram",
             "array<bigint>",
@@ -214,6 +247,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
 MARTS = tuple(_COLUMNS)
 _COMMENTS = {
     "sentiment_daily": "One row a product and day with reviews: sentiment, its trend, its change in a week",
+    "sentiment_overall": "One row a day with reviews, all products together: sentiment, its trend, its change",
     "sentiment_product": "One row a product and month with reviews: sentiment",
     "sentiment_drivers": "One row a product, month, kind and term: what moved the sentiment, 30 terms a direction",
     "model_daily": "One row a model and day with reviews: scores, lengths, unknown words, and drift",

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from jobs.file_system import FileSystem
 from jobs.mart_schemas import MARTS_VERSION
+from jobs.marts.share_corrections import ShareCorrection
 from jobs.score_days import Folder
 from sentiment_core.errors import InputError, UsageError
 
@@ -40,6 +41,10 @@ class MartState:
         Size and time of each run report, by name.
     validation : mapping
         Validation histograms by the model's SHA-256.
+    corrections : mapping
+        How shares follow from probabilities, by the model's SHA-256.
+    labels : str
+        Digest of the file of labels; "" without.
     """
 
     settings: Mapping[str, str]
@@ -47,6 +52,8 @@ class MartState:
     folders: dict[str, Folder] = field(default_factory=dict)
     reports: dict[str, str] = field(default_factory=dict)
     validation: dict[str, Sequence[int]] = field(default_factory=dict)
+    corrections: dict[str, ShareCorrection] = field(default_factory=dict)
+    labels: str = ""
 
     @classmethod
     def load(cls, fs: _Reader, *, output: str, settings: Mapping[str, str]) -> MartState:
@@ -71,6 +78,8 @@ class MartState:
                 folders={name: Folder.from_dict(value) for name, value in stored["folders"].items()},
                 reports=stored["reports"],
                 validation=stored["validation"],
+                corrections={name: ShareCorrection(**one) for name, one in stored.get("corrections", {}).items()},
+                labels=stored.get("labels", ""),
             )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{output}/{_FILE} is damaged ({error!r}); summarize with --rebuild") from error
@@ -96,6 +105,8 @@ class MartState:
             "folders": {name: folder.as_dict() for name, folder in self.folders.items()},
             "reports": self.reports,
             "validation": {sha256: list(counts) for sha256, counts in self.validation.items()},
+            "corrections": {sha256: one.as_dict() for sha256, one in self.corrections.items()},
+            "labels": self.labels,
         }
         fs.write(_NEW, (json.dumps(value, sort_keys=True) + "\n").encode())
         fs.delete(_FILE)

@@ -10,14 +10,14 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from jobs.extra_columns import probability_of
 from jobs.paired_tests import mcnemar_exact, paired_difference
 from jobs.proportions import Z95
 from jobs.schema import column
 from jobs.sketches import collect_sketch, percentiles
-from jobs.tables.labels import LABEL_CURE, label_number, label_truth, no_such_label
+from jobs.tables.label_columns import is_positive
+from jobs.tables.labels import no_such_label
 from sentiment_core.errors import InputError
 
 __all__ = ["SIDES", "compare_models", "compare_verdicts", "paired_scores"]
@@ -79,7 +79,7 @@ def compare_verdicts(
     InputError
         If labels are neither numbers nor booleans and no word is given that is the positive one, or there are none.
     """
-    positive = _is_positive(paired.schema, label_column, positive_above=positive_above, positive_label=positive_label)
+    positive = is_positive(paired.schema, label_column, positive_above=positive_above, positive_label=positive_label)
     rights = [((F.col(side) >= 0.5) == positive).alias(side) for side in SIDES]
     judged = paired.where(F.col(SIDES[0]).isNotNull() & F.col(SIDES[1]).isNotNull() & positive.isNotNull())
     row = (
@@ -157,28 +157,3 @@ def _sentiment(probability: Column, model: Mapping[str, Any]) -> Column:
 
 def _nano(value: Column) -> Column:
     return F.round(value * _NANO).cast("bigint")
-
-
-def _is_positive(schema: T.StructType, name: str, *, positive_above: float, positive_label: str | None) -> Column:
-    """Whether a row's label is positive, NULL where it has none; the rule of `jobs.tables.labels.grades_of`.
-
-    Raises
-    ------
-    InputError
-        If labels are words and none is given.
-    """
-    kind, label = schema[name].dataType, column(name)
-    number = F.when(~F.isnan(label.cast("double")), label) if isinstance(kind, T.NumericType) else None
-    if positive_label is None:
-        if isinstance(kind, T.BooleanType):
-            return label
-        if number is None:
-            raise InputError(f"the label column {name!r} has the type {kind.simpleString()}; {LABEL_CURE}")
-        return number > positive_above
-    if number is not None:
-        return number.cast("double") == label_number(positive_label)
-    if isinstance(kind, T.BooleanType):
-        return label == F.lit(label_truth(positive_label))
-    if not isinstance(kind, T.StringType):
-        raise InputError(f"the label column {name!r} has the type {kind.simpleString()}; {LABEL_CURE}")
-    return F.when(F.trim(label) != "", F.trim(label) == positive_label.strip())

@@ -9,13 +9,13 @@ from pyspark.sql import functions as F
 
 from jobs.proportions import share
 from jobs.score_counts import HISTOGRAM_BINS, month_of
-from jobs.score_marts import WEEK
+from jobs.score_marts import WEEK, estimated
 from jobs.sketches import length_of, percentiles
 
 __all__ = ["model_daily"]
 
 
-def model_daily(counts: DataFrame, *, validation: Mapping[str, Sequence[int]]) -> DataFrame:
+def model_daily(counts: DataFrame, *, validation: Mapping[str, Sequence[int]], labelled: bool) -> DataFrame:
     """The mart of each model and day.
 
     Parameters
@@ -24,6 +24,8 @@ def model_daily(counts: DataFrame, *, validation: Mapping[str, Sequence[int]]) -
         `MODEL_COUNTS` of these days and of the `WEEK` before them.
     validation : mapping
         By the model's SHA-256, the reviews of its validation part in `HISTOGRAM_BINS` steps of probability.
+    labelled : bool
+        Whether the counts hold labels.
     """
     by_model = Window.partitionBy("model_sha256", "step").orderBy("number").rangeBetween(-WEEK, -1)
     steps = counts.select("model_sha256", "day", F.posexplode("score_histogram").alias("step", "n"))
@@ -39,7 +41,7 @@ def model_daily(counts: DataFrame, *, validation: Mapping[str, Sequence[int]]) -
     joined = joined.withColumn("validation_histogram", F.try_element_at(known, F.col("model_sha256")))
     scored = F.col("scored")
     p10, p50, p90 = percentiles(F.col("tokens_sketch"), scored, percents=(10, 50, 90), value=length_of)
-    return joined.withColumns(
+    return estimated(joined, labelled=labelled).withColumns(
         {
             "positive_share": share(F.col("positive"), scored),
             "mean_probability": share(F.col("probability_sum").cast("double"), scored),

@@ -1,7 +1,6 @@
-"""Shares with their uncertainty, as Spark columns: intervals, tests and trends of counts.
+"""Shares, trends and tests, as Spark columns of sums, so that a mart can be refreshed from sums alone.
 
-Everything is computed from counts (successes and trials), so that a mart can be refreshed from counts alone. All
-columns are NULL where there is no trial. Levels are 95 %. Arguments are repeated in the expressions, so they should be
+All columns are NULL where there is no trial. Arguments are repeated in the expressions, so they should be
 columns of a frame: expressions inside expressions grow beyond what Spark can compile.
 """
 
@@ -12,10 +11,12 @@ from typing import NamedTuple
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-__all__ = ["Z95", "DaySums", "Interval", "newcombe", "score_z", "share", "slope", "slope_z", "two_sided_p", "wilson"]
+__all__ = ["Z95", "DaySums", "share", "slope", "slope_z", "two_sided_p"]
 
 # Two-sided 95 % point of the normal distribution.
 Z95 = 1.959963984540054
+# Variance of values that are the same but for rounding.
+_LEAST_SPREAD = 1e-9
 
 # Spark SQL has no normal distribution. log(erfcx(x) / t) as a polynomial of t = 1 / (1 + x / 2), from the constant up:
 # fitted at Chebyshev nodes over all x >= 0, so that the relative error of erfc is below 1e-8.
@@ -25,63 +26,32 @@ _LOG_ERFCX = (
 )
 
 
-class Interval(NamedTuple):
-    """A share and its Wilson interval."""
-
-    share: Column
-    low: Column
-    high: Column
-
-
 class DaySums(NamedTuple):
-    """Sums over trials, from which the line of success (0 or 1) on day follows.
+    """Sums over reviews, from which the line of a value on the day follows.
 
     Attributes
     ----------
-    trials, successes : Column
-        Whole numbers.
+    trials : Column
+        Reviews, a whole number.
+    values, squares : Column
+        Sums of the value and of its square.
     days, days_squared : Column
-        Sums over the trials of the day's number and its square, counted from a day nearby: exact as a double.
-    successes_days : Column
-        Sum over the successes of the day's number.
+        Sums of the day's number and its square, counted from a day nearby: exact as a double.
+    values_days : Column
+        Sum of the value times the day's number.
     """
 
     trials: Column
-    successes: Column
+    values: Column
+    squares: Column
     days: Column
     days_squared: Column
-    successes_days: Column
+    values_days: Column
 
 
 def share(successes: Column, trials: Column) -> Column:
     """Successes over trials."""
     return successes / _positive(trials)
-
-
-def wilson(successes: Column, trials: Column) -> tuple[Column, Column]:
-    """Wilson's score interval of a share (Wilson 1927): within 0..1, and of use for few trials too."""
-    trials = _positive(trials)
-    centre = (successes + Z95**2 / 2) / (trials + Z95**2)
-    spread = F.sqrt(successes * (trials - successes) / trials + Z95**2 / 4) * Z95 / (trials + Z95**2)
-    # At a share of 0 or 1, rounding would leave a speck beside it.
-    low = F.when((successes == 0) & (trials > 0), 0.0).otherwise(centre - spread)
-    return low, F.when(successes == trials, 1.0).otherwise(centre + spread)
-
-
-def newcombe(now: Interval, before: Interval) -> tuple[Column, Column]:
-    """Interval of the difference of two shares, now less before, from their Wilson intervals (Newcombe 1998)."""
-    difference = now.share - before.share
-    low = difference - F.sqrt((now.share - now.low) ** 2 + (before.high - before.share) ** 2)
-    high = difference + F.sqrt((now.high - now.share) ** 2 + (before.share - before.low) ** 2)
-    return low, high
-
-
-def score_z(successes: Column, trials: Column, before: Column, trials_before: Column) -> Column:
-    """Standard normal value of the score test that two shares are equal; 0 where all reviews are of one kind."""
-    pooled = share(successes + before, trials + trials_before)
-    variance = pooled * (1 - pooled) * (1 / _positive(trials) + 1 / _positive(trials_before))
-    difference = share(successes, trials) - share(before, trials_before)
-    return F.when(variance == 0, 0.0).otherwise(difference / F.sqrt(_positive(variance)))
 
 
 def two_sided_p(z: Column) -> Column:
@@ -96,15 +66,17 @@ def two_sided_p(z: Column) -> Column:
 
 
 def slope(sums: DaySums) -> Column:
-    """Change of the share a day by ordinary least squares over the trials; NULL if they are all of one day."""
+    """Change of the value a day by ordinary least squares over the reviews; NULL if they are all of one day."""
     return _covariance(sums) / _positive(_day_spread(sums))
 
 
 def slope_z(sums: DaySums) -> Column:
-    """Standard normal value of the Cochran-Armitage test of no slope; 0 where all reviews are of one kind."""
-    spread = sums.successes.cast("double") * (sums.trials - sums.successes)
-    z = _covariance(sums) / F.sqrt(_positive(_day_spread(sums) * spread / _positive(sums.trials)))
-    return F.when(_day_spread(sums) > 0, F.when(spread == 0, 0.0).otherwise(z))
+    """Standard normal value of the permutation test of no slope; 0 where all values are the same."""
+    trials = sums.trials.cast("double")
+    spread = trials * sums.squares - sums.values * sums.values
+    z = _covariance(sums) * F.sqrt((trials - 1) / _positive(_day_spread(sums) * spread))
+    # Values of one kind differ by rounding alone.
+    return F.when(_day_spread(sums) > 0, F.when(spread <= _LEAST_SPREAD * trials * trials, 0.0).otherwise(z))
 
 
 def _day_spread(sums: DaySums) -> Column:
@@ -112,7 +84,7 @@ def _day_spread(sums: DaySums) -> Column:
 
 
 def _covariance(sums: DaySums) -> Column:
-    return sums.trials.cast("double") * sums.successes_days - sums.days.cast("double") * sums.successes
+    return sums.trials.cast("double") * sums.values_days - sums.days.cast("double") * sums.values
 
 
 def _positive(number: Column) -> Column:

@@ -135,6 +135,7 @@ def describe_run(
             "sha256": model.sha256,
             "metrics": model.metrics.get("validation", {}),
             "validation_histogram": validation_histogram(model.metrics),
+            "domain_shift": model.metrics.get("domain_shift"),
         },
         **({"models": named} if named else {}),
         "settings": {name: getattr(options, name) for name in settings},

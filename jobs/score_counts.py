@@ -7,49 +7,66 @@ the result does not depend on the order of the rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.marts.estimates import LABEL_SUMS
+from jobs.marts.share_corrections import ShareCorrection, corrected_probability, spread_of
 from jobs.sketches import collect_sketch, length_bin, probability_bin, step_of
 from sentiment_core.score_status import COUNTED, EMPTY, FAILED, OK, TRUNCATED, UNFAMILIAR
 
-__all__ = ["COUNTS", "HISTOGRAM_BINS", "MODEL_COUNTS", "PRODUCT_COUNTS", "model_counts", "month_of", "product_counts"]
+__all__ = [
+    "COUNTS",
+    "ESTIMATE_SUMS",
+    "HISTOGRAM_BINS",
+    "MODEL_COUNTS",
+    "PRODUCT_COUNTS",
+    "add_up",
+    "model_counts",
+    "month_of",
+    "product_counts",
+]
 
 # Those of `sentiment_core.evaluation.calibration_table`, which holds the model's validation histogram.
 HISTOGRAM_BINS = 15
 
 COUNTS = ("reviews", "scored", EMPTY, FAILED, UNFAMILIAR, TRUNCATED, "negative", "neutral", "positive")
+_LABEL_SUM = "decimal(28,9)"
+_DECIMAL_SUMS = ("probability_sum", "variance_sum", "corrected_sum", "corrected_square_sum", "spread_sum")
+# From which the estimated share follows.
+ESTIMATE_SUMS = (*_DECIMAL_SUMS, "labelled_count", "label_sums")
 # The columns of the marts from which the others follow.
-PRODUCT_COUNTS = ("product", "day", *COUNTS, "probability_sum", "variance_sum", "probability_sketch")
+PRODUCT_COUNTS = ("product", "day", *COUNTS, *ESTIMATE_SUMS, "probability_sketch")
 MODEL_COUNTS = (
-    *("model_sha256", "day", *COUNTS, "probability_sum", "score_histogram"),
+    *("model_sha256", "day", *COUNTS, *ESTIMATE_SUMS, "score_histogram"),
     *("tokens", "tokens_ok", "unknown_ok", "tokens_sketch"),
 )
 
 
-def product_counts(scores: DataFrame) -> DataFrame:
+def product_counts(scores: DataFrame, *, corrections: Mapping[str, ShareCorrection]) -> DataFrame:
     """Counts of each product and day.
 
     Parameters
     ----------
     scores : DataFrame
-        The score columns of the contract, and ``product`` and ``day``.
+        The score columns of the contract, and ``product`` and ``day``; where labels are used ``label``, 1 or 0, NULL
+        where there is none, and ``weight``.
+    corrections : mapping
+        By the model's SHA-256.
     """
-    probability = _counted_probability()
-    by_bin = scores.groupBy("product", "day", probability_bin(probability).alias("bin")).agg(
-        *_status_counts(), _nano_sum(probability, "nano"), _nano_sum(probability * (1 - probability), "nano_variance")
+    by_bin = scores.groupBy("product", "day", probability_bin(_counted_probability()).alias("bin")).agg(
+        *_status_counts(), *_estimate_sums(scores, corrections)
     )
     return by_bin.groupBy("product", "day").agg(
-        *(F.sum(name).alias(name) for name in COUNTS),
-        _from_nano(F.sum("nano")).alias("probability_sum"),
-        _from_nano(F.sum("nano_variance")).alias("variance_sum"),
+        *_added_up(labelled="label" in scores.columns),
         collect_sketch(F.col("bin"), F.col("scored")).alias("probability_sketch"),
     )
 
 
-def model_counts(scores: DataFrame) -> DataFrame:
+def model_counts(scores: DataFrame, *, corrections: Mapping[str, ShareCorrection]) -> DataFrame:
     """Counts of each model and day, of the same frame as `product_counts`."""
     probability, n_tokens, ok = _counted_probability(), F.col("n_tokens"), F.col("score_status") == OK
     step = step_of(probability, HISTOGRAM_BINS)
@@ -58,7 +75,7 @@ def model_counts(scores: DataFrame) -> DataFrame:
     length = F.when(_is_scored() & (n_tokens > 0), length_bin(n_tokens))
     by_length = scores.groupBy("model_sha256", "day", length.alias("bin")).agg(
         *_status_counts(),
-        _nano_sum(probability, "nano"),
+        *_estimate_sums(scores, corrections),
         *(F.count_if(step == index).alias(name) for index, name in enumerate(steps)),
         *(
             F.coalesce(F.sum(tokens), F.lit(0)).alias(name)
@@ -66,10 +83,18 @@ def model_counts(scores: DataFrame) -> DataFrame:
         ),
     )
     return by_length.groupBy("model_sha256", "day").agg(
-        *(F.sum(name).alias(name) for name in (*COUNTS, *token_counts)),
-        _from_nano(F.sum("nano")).alias("probability_sum"),
+        *_added_up(labelled="label" in scores.columns),
+        *(F.sum(name).alias(name) for name in token_counts),
         F.array(*(F.sum(name) for name in steps)).alias("score_histogram"),
         collect_sketch(F.col("bin"), F.col("scored")).alias("tokens_sketch"),
+    )
+
+
+def add_up(counts: DataFrame, *keys: str | Column) -> DataFrame:
+    """`COUNTS` and `ESTIMATE_SUMS` of larger groups."""
+    return counts.groupBy(*keys).agg(
+        *(F.sum(name).alias(name) for name in (*COUNTS, *_DECIMAL_SUMS, "labelled_count")),
+        F.struct(*(F.sum(f"label_sums.{name}").alias(name) for name in LABEL_SUMS)).alias("label_sums"),
     )
 
 
@@ -93,6 +118,39 @@ def _status_counts() -> list[Column]:
     counts |= {name: F.count_if(status == name) for name in (EMPTY, FAILED, UNFAMILIAR, TRUNCATED)}
     counts |= {name: F.count_if(_is_scored() & (label == name)) for name in ("negative", "neutral", "positive")}
     return [counts[name].alias(name) for name in COUNTS]
+
+
+def _estimate_sums(scores: DataFrame, corrections: Mapping[str, ShareCorrection]) -> list[Column]:
+    """Exact sums of what `ESTIMATE_SUMS` adds up, in billionths."""
+    probability, model = _counted_probability(), F.col("model_sha256")
+    corrected = corrected_probability(probability, model, corrections)
+    values = (
+        *(probability, probability * (1 - probability), corrected, corrected * corrected),
+        F.when(probability.isNotNull(), spread_of(model, corrections)),
+    )
+    sums = [_nano_sum(value, name) for name, value in zip(_DECIMAL_SUMS, values)]
+    if "label" not in scores.columns:
+        return [*sums, F.lit(0).cast("bigint").alias("labelled_count")]
+    counts = _is_scored() & F.col("label").isNotNull()
+    w, y, p = F.col("weight"), F.col("label"), probability
+    terms = (w, w * y, w * p, w * p * p, w * y * p)
+    of_labels = (*terms, *(w * term for term in terms))
+    return [
+        *sums,
+        F.count_if(counts).alias("labelled_count"),
+        *(F.sum(F.when(counts, term).cast(_LABEL_SUM)).alias(name) for name, term in zip(LABEL_SUMS, of_labels)),
+    ]
+
+
+def _added_up(*, labelled: bool) -> list[Column]:
+    """Sums over the groups that `_status_counts` and `_estimate_sums` counted; those of labels are NULL without."""
+    label_sums = [(F.sum(name) if labelled else F.lit(None)).cast(_LABEL_SUM).alias(name) for name in LABEL_SUMS]
+    return [
+        *(F.sum(name).alias(name) for name in COUNTS),
+        *(_from_nano(F.sum(name)).alias(name) for name in _DECIMAL_SUMS),
+        F.sum("labelled_count").alias("labelled_count"),
+        F.struct(*label_sums).alias("label_sums"),
+    ]
 
 
 def _nano_sum(value: Column, name: str) -> Column:

@@ -19,6 +19,7 @@ from pyspark.sql import types as T
 
 from jobs.extra_columns import DRIVERS, is_extra
 from jobs.marts.data_quality import DateCounts, DateWindow
+from jobs.marts.known_labels import LabelColumn, LabelFile, Labels
 from jobs.reading import hadoop_path, refusing_unreadable
 from jobs.schema import SCORE_FIELDS, column
 from jobs.score_counts import month_of
@@ -31,7 +32,7 @@ __all__ = ["Folder", "ScoreDays", "scored_twice"]
 
 _DATE_TYPES = (T.DateType, T.TimestampType, T.TimestampNTZType, T.StringType)
 _PRODUCT_TYPES = (T.StringType, T.IntegralType, T.DecimalType)
-_FACTS = ("rows", "undated", "no_date", "misdated", "with_product", "with_drivers", "unsound")
+_FACTS = ("rows", "undated", "no_date", "misdated", "with_product", "with_drivers", "labelled", "unsound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Folder:
         Undated rows have no date, misdated ones one that cannot be true; they are in no mart but ``data_quality``.
     with_drivers : int
         Rows that were scored with drivers.
+    labelled : int
+        Rows with a label in the column of labels.
     run_dates : tuple of pairs of str and DateCounts
         The rows by run date.
     """
@@ -58,6 +61,7 @@ class Folder:
     undated: int
     misdated: int = 0
     with_drivers: int = 0
+    labelled: int = 0
     run_dates: tuple[tuple[str, DateCounts], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,6 +92,10 @@ class ScoreDays:
         How texts tell dates.
     window : DateWindow
         Which dates a review can have.
+    labels : LabelColumn or LabelFile, optional
+        What is known of the truth.
+    id_column : str
+        By which a file of labels names reviews.
 
     Raises
     ------
@@ -104,6 +112,8 @@ class ScoreDays:
         date_column: str,
         dates: DateForms = ISO_DATES,
         window: DateWindow | None = None,
+        labels: Labels | None = None,
+        id_column: str = "review_id",
     ) -> None:
         self._session = session
         self._path = path
@@ -111,6 +121,8 @@ class ScoreDays:
         self._date_column = date_column
         self._dates = dates
         self._window = window or DateWindow()
+        self._labels = labels
+        self._id_column = id_column
         self._fs, self._root = hadoop_path(session, path)
         if not self._fs.exists(self._root):
             raise InputError(f"{path}: no such path; check --scores")
@@ -118,6 +130,11 @@ class ScoreDays:
         self.files = self._list_files()
         if not self.files:
             raise InputError(f"{path}: no Parquet file there; name the output of `sentiment score`")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether some reviews may have a label."""
+        return self._labels is not None
 
     def folders_of(self, days: Iterable[date]) -> set[str] | None:
         """Folders named after these days; None if the table is not partitioned by the date column alone."""
@@ -151,6 +168,7 @@ class ScoreDays:
             F.count_if(written.isNotNull() & day.isNull()).alias("misdated"),
             F.count(column(self._product_column)).alias("with_product"),
             F.count(self._drivers(frame)["kind"]).alias("with_drivers"),
+            F.count(self._label(frame.schema)).alias("labelled"),
             F.count_if(~F.coalesce(sound, F.lit(False))).alias("unsound"),
         )
         with refusing_unreadable(self._path):
@@ -168,7 +186,7 @@ class ScoreDays:
         return Folder(
             files=self.files[name],
             days=tuple(sorted({day for row in of_runs for day in row["days"]})),
-            **{count: counts[count] for count in ("rows", "undated", "misdated", "with_drivers")},
+            **{count: counts[count] for count in ("rows", "undated", "misdated", "with_drivers", "labelled")},
             run_dates=tuple(
                 sorted(
                     (
@@ -182,12 +200,22 @@ class ScoreDays:
         )
 
     def read_days(self, folders: Iterable[str], days: Iterable[date]) -> DataFrame:
-        """The score columns, ``product`` and ``day`` of the rows of some days, read from these folders."""
+        """The score columns, ``product`` and ``day`` of the rows of some days, read from these folders.
+
+        With labels also ``label``, 1, 0 or NULL, and ``weight``.
+        """
         frame = self._read(sorted(folders))
+        labels = {}
+        if isinstance(self._labels, LabelColumn):
+            labels = {"label": self._labels.label(frame.schema), "weight": F.lit(1.0)}
+        elif isinstance(self._labels, LabelFile):
+            labels = {"label": F.col("_label"), "weight": F.col("_weight")}
+            frame = self._labels.joined(frame, id_column=self._id_column)
         dated = frame.select(
             column(self._product_column).alias("product"),
             self._day(frame.schema).alias("day"),
             *(column(name) for name in SCORE_FIELDS.names if name != "run_date"),
+            *(value.alias(name) for name, value in labels.items()),
         )
         return dated.where(F.col("day").isin(*map(date_literal, sorted(days))))
 
@@ -204,6 +232,17 @@ class ScoreDays:
     def product_type(self) -> T.DataType:
         """Of the product column, in any folder."""
         return self._read(sorted(self.files)[-1:]).schema[self._product_column].dataType
+
+    def found_labels(self, labels: LabelFile) -> tuple[int, int]:
+        """Labelled reviews of a file that are in the scores, and those of them that count in shares."""
+        frame = self._read(sorted(self.files))
+        counts = F.col("score_status").isin(*COUNTED) & self._day(frame.schema).isNotNull()
+        known = labels.joined(frame.withColumn("_counts", counts), id_column=self._id_column)
+        by_review = known.where(F.col("_label").isNotNull()).groupBy(column(self._id_column))
+        found = by_review.agg(F.max("_counts").alias("counts"))
+        with refusing_unreadable(self._path):
+            row = found.agg(F.count(F.lit(1)), F.count_if("counts")).collect()[0]
+        return int(row[0]), int(row[1])
 
     def scored_twice(self, folders: Iterable[str], days: Iterable[date], *, id_column: str) -> int:
         """Reviews of some days that more than one run scored, so that they would count twice."""
@@ -226,6 +265,10 @@ class ScoreDays:
         """The drivers of a row; NULL where there are none, or a column of that name is the input's own."""
         own = DRIVERS.name in frame.columns and is_extra(frame.schema[DRIVERS.name])
         return column(DRIVERS.name) if own else F.lit(None).cast(DRIVERS.dataType)
+
+    def _label(self, schema: T.StructType) -> Column:
+        """The label of a row in the column of labels; NULL without such a column."""
+        return self._labels.label(schema) if isinstance(self._labels, LabelColumn) else F.lit(None)
 
     def _day(self, schema: T.StructType) -> Column:
         """The date of a row; NULL where the column holds no date, or one outside the window."""
@@ -260,6 +303,17 @@ class ScoreDays:
                     f"{self._path}: the column {name!r} has the type {schema[name].dataType.simpleString()}; name "
                     f"another with {option}"
                 )
+
+        if isinstance(self._labels, LabelColumn) and self._labels.name not in schema.names:
+            raise InputError(
+                f"{self._path}: the column {self._labels.name!r} is missing, the table has: {', '.join(schema.names)}; "
+                f"name one with --label-column, or score with --keep-columns {self._labels.name}"
+            )
+        if isinstance(self._labels, LabelFile) and self._id_column not in schema.names:
+            raise InputError(
+                f"{self._path}: the column {self._id_column!r} is missing, the table has: {', '.join(schema.names)}; "
+                "name the one of --labels with --id-column"
+            )
 
     def _check_rows(self, name: str, row: Mapping[str, int]) -> None:
         if row["no_date"]:

@@ -2,144 +2,253 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, Window
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from jobs.proportions import (
-    Z95,
-    DaySums,
-    Interval,
-    newcombe,
-    score_z,
-    share,
-    slope,
-    slope_z,
-    two_sided_p,
-    wilson,
+from jobs.marts.estimates import (
+    LABEL_SUMS,
+    Prior,
+    Steps,
+    change_steps,
+    estimate_steps,
+    pool_columns,
+    pool_prior,
+    product_prior,
 )
-from jobs.score_counts import COUNTS, month_of
+from jobs.proportions import DaySums, share, slope, slope_z, two_sided_p
+from jobs.score_counts import ESTIMATE_SUMS, add_up, month_of
 from jobs.sketches import collect_sketch, percentiles, probability_of
 
-__all__ = ["TREND_DAYS", "WEEK", "sentiment_daily", "sentiment_product"]
+__all__ = ["TREND_DAYS", "WEEK", "estimated", "sentiment_daily", "sentiment_overall", "sentiment_product"]
 
 WEEK = 7
 # The longest window of `sentiment_daily`.
 TREND_DAYS = 28
 
 # Days of each window, counted from the row's own; the week before is compared with the last one.
-_WINDOWS = {"7d": (1 - WEEK, 0), "28d": (1 - TREND_DAYS, 0), "before": (1 - 2 * WEEK, -WEEK)}
-_TRENDS = ("7d", "28d")
-_WINDOW_SUMMED = ("scored", "positive", "days", "days_squared", "positive_days")
+_WINDOWS = {"_7d": (1 - WEEK, 0), "_28d": (1 - TREND_DAYS, 0), "_before": (1 - 2 * WEEK, -WEEK)}
+_TRENDS = ("_7d", "_28d")
+# In the order of `_centred_sums`.
+_PER_DAY = ("days", "days_squared", "q_days", "q_micro")
+_MICRO = 10**6
 
 
-def sentiment_daily(counts: DataFrame) -> DataFrame:
-    """The mart of each product and day, from `PRODUCT_COUNTS` of these days and of the `TREND_DAYS` before them."""
-    # Step by step, each of columns of the one before: nested into one another they would be too much for Spark.
-    summed = counts.withColumns(_day_products()).withColumns(_window_sums()).withColumns(_centred_sums())
-    compared = (*_tally("7d"), *_tally("before"))
-    shares = {name: column for end in _WINDOWS for name, column in _interval_columns(end).items()}
-    slopes = {f"trend_{end}": slope(_day_sums(end)) for end in _TRENDS}
-    tests = {f"z_{end}": slope_z(_day_sums(end)) for end in _TRENDS} | {"z_change": score_z(*compared)}
-    tested = summed.withColumns(_shares() | shares | slopes | tests)
-    low, high = newcombe(_interval("7d"), _interval("before"))
-    return tested.withColumns(
-        {
-            "change_7d": F.col("positive_share_7d") - F.col("positive_share_before"),
-            "change_7d_low": low,
-            "change_7d_high": high,
-            "change_7d_p": two_sided_p(F.col("z_change")),
-            **{f"trend_{end}_p": two_sided_p(F.col(f"z_{end}")) for end in _TRENDS},
-            "month": month_of(F.col("day")),
-        }
-    )
+def sentiment_daily(counts: DataFrame, *, labelled: bool) -> DataFrame:
+    """The mart of each product and day, from `PRODUCT_COUNTS` of these days and of the `TREND_DAYS` before them.
+
+    Parameters
+    ----------
+    counts : DataFrame
+    labelled : bool
+        Whether they hold labels. The pool of a product is all products in the 28 days that end on the day.
+    """
+    numbered = _numbered(counts)
+    summed = numbered.withColumns(_window_sums(Window.partitionBy("product").orderBy("number"), labelled=labelled))
+    if labelled:
+        summed = summed.join(F.broadcast(_pools_of_days(counts)), "number", "left")
+    daily = _with_windows(summed, labelled=labelled, pooled=True)
+    return daily.withColumns(_percentiles())
 
 
-def sentiment_product(counts: DataFrame) -> DataFrame:
-    """The mart of each product and month, from `PRODUCT_COUNTS` of all days of these months."""
+def sentiment_overall(counts: DataFrame, *, labelled: bool) -> DataFrame:
+    """The mart of each day, all products together, from the same counts."""
+    numbered = _numbered(add_up(counts, "day"))
+    days = numbered.withColumns(_window_sums(_all_days(), labelled=labelled))
+    return _with_windows(days, labelled=labelled, pooled=False)
+
+
+def sentiment_product(counts: DataFrame, *, labelled: bool) -> DataFrame:
+    """The mart of each product and month, from `PRODUCT_COUNTS` of all days of these months.
+
+    The pool of a product is all products of the month.
+    """
     month = month_of(F.col("day")).alias("month")
     exploded = counts.select(
         F.col("product").alias("_product"), month.alias("_month"), F.explode("probability_sketch").alias("entry")
     )
     sketches = exploded.groupBy("_product", "_month", "entry.bin").agg(F.sum("entry.reviews").alias("n"))
     sketches = sketches.groupBy("_product", "_month").agg(collect_sketch(F.col("bin"), F.col("n")).alias("sketch"))
-    sums = counts.groupBy("product", month).agg(
-        F.min("day").alias("first_day"),
-        F.max("day").alias("last_day"),
-        F.count(F.lit(1)).alias("days"),
-        *(F.sum(name).alias(name) for name in (*COUNTS, "probability_sum", "variance_sum")),
+    sums = add_up(counts, "product", month)
+    spans = counts.groupBy(F.col("product").alias("_of"), month.alias("_in")).agg(
+        F.min("day").alias("first_day"), F.max("day").alias("last_day"), F.count(F.lit(1)).alias("days")
     )
+    sums = sums.join(spans, sums["product"].eqNullSafe(spans["_of"]) & (sums["month"] == spans["_in"]))
     same = sums["product"].eqNullSafe(sketches["_product"]) & (sums["month"] == sketches["_month"])
     merged = sums.join(sketches, same, "left").select(sums["*"], "sketch")
     empty = F.array().cast(counts.schema["probability_sketch"].dataType)
-    return merged.withColumn("probability_sketch", F.coalesce("sketch", empty)).withColumns(_shares())
+    merged = merged.withColumn("probability_sketch", F.coalesce("sketch", empty)).withColumns(_sums(labelled=labelled))
+    if labelled:
+        pools = add_up(counts, month).withColumns(_sums(labelled=True))
+        merged = merged.join(F.broadcast(_pools(pools, key="month")), "month")
+    months = _stepped(merged, estimate_steps(product_prior(pooled=labelled), labelled=labelled))
+    return months.withColumns(_means() | _percentiles())
 
 
-def _day_products() -> dict[str, Column]:
+def estimated(counts: DataFrame, *, labelled: bool) -> DataFrame:
+    """Groups of `ESTIMATE_SUMS`, each with its estimated share; none borrows from another."""
+    return _stepped(counts.withColumns(_sums(labelled=labelled)), estimate_steps(pool_prior(), labelled=labelled))
+
+
+def _with_windows(summed: DataFrame, *, labelled: bool, pooled: bool) -> DataFrame:
+    """The estimates of the day and its windows, trends and the change of a week."""
+    # Step by step, each of columns of the one before: nested into one another they would be too much for Spark.
+    frame = summed.withColumns(_centred_sums() | _window_doubles(labelled=labelled) | _sums(labelled=labelled))
+    slopes = {f"trend{end}": slope(_day_sums(end)) for end in _TRENDS}
+    tests = {f"z{end}": slope_z(_day_sums(end)) for end in _TRENDS}
+    frame = frame.withColumns(slopes | tests)
+    priors = {end: _prior(end, labelled=labelled, pooled=pooled) for end in ("", *_WINDOWS)}
+    of_windows = [estimate_steps(prior, labelled=labelled, end=end) for end, prior in priors.items()]
+    frame = _stepped(frame, [reduce(lambda one, other: one | other, step) for step in zip(*of_windows)])
+    frame = _stepped(frame, change_steps(now="_7d", before="_before", labelled=labelled))
+    shares = {f"positive_share{end}": share(F.col(f"positive{end}"), F.col(f"scored{end}")) for end in _TRENDS}
+    return frame.withColumns(
+        {
+            **shares,
+            **_means(),
+            "change_7d": F.col("change"),
+            "change_7d_low": F.col("change_low"),
+            "change_7d_high": F.col("change_high"),
+            "change_7d_p": two_sided_p(F.col("change_z")),
+            **{f"trend{end}_p": two_sided_p(F.col(f"z{end}")) for end in _TRENDS},
+            "month": month_of(F.col("day")),
+        }
+    )
+
+
+def _prior(end: str, *, labelled: bool, pooled: bool) -> Prior:
+    return product_prior(end, pooled=labelled) if pooled else pool_prior(end)
+
+
+def _stepped(frame: DataFrame, steps: Steps) -> DataFrame:
+    for step in steps:
+        frame = frame.withColumns({name: F.expr(sql) for name, sql in step.items()})
+    return frame
+
+
+def _sums(*, labelled: bool) -> dict[str, Column]:
+    """The names that `estimate_steps` reads, as doubles."""
+    names = {"p": "probability_sum", "q": "corrected_sum", "qq": "corrected_square_sum", "spread": "spread_sum"}
+    columns = {short: F.col(name).cast("double") for short, name in names.items()}
+    columns["pp"] = (F.col("probability_sum") - F.col("variance_sum")).cast("double")
+    if labelled:
+        columns |= {name: F.coalesce(F.col(f"label_sums.{name}").cast("double"), F.lit(0.0)) for name in LABEL_SUMS}
+    return columns
+
+
+def _numbered(counts: DataFrame) -> DataFrame:
+    """With the day's number, and what the lines of corrected probabilities on days need."""
     number = F.unix_date("day").cast("bigint")
-    return {
-        "number": number,
-        "days": number * F.col("scored"),
-        "days_squared": number * number * F.col("scored"),
-        "positive_days": number * F.col("positive"),
-    }
+    # In millionths, so that the sum of numbers of days times probabilities fits.
+    micro = F.round(F.col("corrected_sum") * _MICRO).cast("bigint")
+    return counts.withColumns(
+        {
+            "number": number,
+            "days": number * F.col("scored"),
+            "days_squared": number * number * F.col("scored"),
+            "q_micro": micro,
+            "q_days": number * micro,
+        }
+    )
 
 
-def _window_sums() -> dict[str, Column]:
-    by_product = Window.partitionBy("product").orderBy("number")
-    return {
-        f"{name}_{end}": F.sum(name).over(by_product.rangeBetween(*days))
-        for end, days in _WINDOWS.items()
-        for name in _WINDOW_SUMMED
-    }
+def _window_sums(ordered: WindowSpec, *, labelled: bool) -> dict[str, Column]:
+    """Exact sums over the days of each window."""
+    sums = {"p": "probability_sum", "v": "variance_sum", "q": "corrected_sum", "qq": "corrected_square_sum"}
+    sums["spread"] = "spread_sum"
+    # Without labels, a window needs no sums of plain probabilities.
+    needed = sums if labelled else {short: sums[short] for short in ("q", "qq", "spread")}
+    found: dict[str, Column] = {}
+
+    def add(name: str, value: Column, end: str) -> None:
+        found[f"{name}{end}"] = F.sum(value).over(ordered.rangeBetween(*_WINDOWS[end]))
+
+    for end in _WINDOWS:
+        add("scored", F.col("scored"), end)
+        for short, name in needed.items():
+            add(short, _unscaled(F.col(name)), end)
+        if labelled:
+            add("labelled_count", F.col("labelled_count"), end)
+            for name in LABEL_SUMS:
+                add(name, F.col(f"label_sums.{name}"), end)
+        if end in _TRENDS:
+            for name in ("positive", *_PER_DAY):
+                add(name, F.col(name), end)
+    return found
+
+
+def _window_doubles(*, labelled: bool) -> dict[str, Column]:
+    """The sums of windows by the names that `estimate_steps` reads."""
+    found: dict[str, Column] = {}
+    for end in _WINDOWS:
+        found |= {f"{name}{end}": F.col(f"{name}{end}") / 1e9 for name in ("q", "qq", "spread")}
+        if not labelled:
+            found[f"labelled_count{end}"] = F.lit(0).cast("bigint")
+        else:
+            found |= {
+                f"p{end}": F.col(f"p{end}") / 1e9,
+                f"pp{end}": (F.col(f"p{end}") - F.col(f"v{end}")) / 1e9,
+                **{f"{name}{end}": F.coalesce(F.col(f"{name}{end}").cast("double"), F.lit(0.0)) for name in LABEL_SUMS},
+            }
+    return found
 
 
 def _centred_sums() -> dict[str, Column]:
-    """Days counted from the row's own day instead of from 1970."""
+    """Days counted from the row's own day instead of from 1970, and lines of shares instead of millionths."""
     number = F.col("number")
     centred: dict[str, Column] = {}
     for end in _TRENDS:
-        trials, successes, days, days_squared, successes_days = _day_sums(end)
+        trials, days, days_squared, q_days, q_micro = (F.col(f"{name}{end}") for name in ("scored", *_PER_DAY))
         centred |= {
-            f"days_{end}": days - trials * number,
-            f"days_squared_{end}": days_squared - 2 * number * days + trials * number * number,
-            f"positive_days_{end}": successes_days - successes * number,
+            f"days{end}": days - trials * number,
+            f"days_squared{end}": days_squared - 2 * number * days + trials * number * number,
+            f"q_days{end}": (q_days - q_micro * number) / _MICRO,
         }
     return centred
 
 
 def _day_sums(end: str) -> DaySums:
-    return DaySums(*(F.col(f"{name}_{end}") for name in _WINDOW_SUMMED))
+    return DaySums(*(F.col(f"{name}{end}") for name in ("scored", "q", "qq", "days", "days_squared", "q_days")))
 
 
-def _tally(end: str) -> tuple[Column, Column]:
-    return F.col(f"positive_{end}"), F.col(f"scored_{end}")
-
-
-def _interval_columns(end: str) -> dict[str, Column]:
-    low, high = wilson(*_tally(end))
-    name = f"positive_share_{end}"
-    return {name: share(*_tally(end)), f"{name}_low": low, f"{name}_high": high}
-
-
-def _interval(end: str) -> Interval:
-    return Interval(*(F.col(f"positive_share_{end}{side}") for side in ("", "_low", "_high")))
-
-
-def _shares() -> dict[str, Column]:
-    scored, positive = F.col("scored"), F.col("positive")
-    low, high = wilson(positive, scored)
-    mean = share(F.col("probability_sum").cast("double"), scored)
-    half = share(F.sqrt(F.col("variance_sum").cast("double")) * Z95, scored)
-    p10, p50, p90 = percentiles(F.col("probability_sketch"), scored, percents=(10, 50, 90), value=probability_of)
+def _means() -> dict[str, Column]:
+    scored = F.col("scored")
     return {
-        "positive_share": share(positive, scored),
-        "positive_share_low": low,
-        "positive_share_high": high,
-        "mean_probability": mean,
-        "expected_share": mean,
-        "expected_share_low": F.when(mean.isNotNull(), F.greatest(F.lit(0.0), mean - half)),
-        "expected_share_high": F.when(mean.isNotNull(), F.least(F.lit(1.0), mean + half)),
-        "probability_p10": p10,
-        "probability_p50": p50,
-        "probability_p90": p90,
+        "positive_share": share(F.col("positive"), scored),
+        "mean_probability": share(F.col("probability_sum").cast("double"), scored),
     }
+
+
+def _percentiles() -> dict[str, Column]:
+    p10, p50, p90 = percentiles(
+        F.col("probability_sketch"), F.col("scored"), percents=(10, 50, 90), value=probability_of
+    )
+    return {"probability_p10": p10, "probability_p50": p50, "probability_p90": p90}
+
+
+def _all_days() -> WindowSpec:
+    """All days in one partition: they are few, but of a window without one Spark warns, and of a constant one too."""
+    return Window.partitionBy(F.col("number") * 0).orderBy("number")
+
+
+def _unscaled(total: Column) -> Column:
+    """An exact sum in whole billionths, which windows add faster than decimals."""
+    return (total * 10**9).cast("bigint")
+
+
+def _pools_of_days(counts: DataFrame) -> DataFrame:
+    """What products borrow, by the number of the day: of all labels of the 28 days that end on it."""
+    days = add_up(counts, F.unix_date("day").cast("bigint").alias("number"))
+    latest = _all_days().rangeBetween(*_WINDOWS["_28d"])
+    names = ("scored", "labelled_count", *(name for name in ESTIMATE_SUMS if name.endswith("_sum")))
+    label_sums = F.struct(*(F.sum(f"label_sums.{name}").over(latest).alias(name) for name in LABEL_SUMS))
+    windows = days.select(
+        "number", *(F.sum(name).over(latest).alias(name) for name in names), label_sums.alias("label_sums")
+    )
+    return _pools(windows.withColumns(_sums(labelled=True)), key="number")
+
+
+def _pools(sums: DataFrame, *, key: str) -> DataFrame:
+    steps = [*estimate_steps(pool_prior(), labelled=True), pool_columns()]
+    return _stepped(sums, steps).select(key, *pool_columns())

@@ -25,6 +25,8 @@ from jobs.mart_refresh import refresh_marts
 from jobs.mart_state import MartState
 from jobs.mart_tables import MartTables
 from jobs.marts.data_quality import DateWindow
+from jobs.marts.known_labels import LabelColumn, LabelFile, Labels, open_label_file
+from jobs.marts.share_corrections import ShareCorrection, correction_of
 from jobs.owner import Owner
 from jobs.reading import refusing_unreadable
 from jobs.run_reports import RunReports
@@ -33,6 +35,7 @@ from jobs.scoring_options import date_option
 from jobs.session import spark_session
 from jobs.staging import open_output, refuse_overlap, saying_what_failed
 from jobs.tables.dates import DateForms, date_format
+from jobs.tables.labels import POSITIVE_LABEL_HELP
 from sentiment_core.artifact import load_model
 from sentiment_core.errors import GateError, InputError, UsageError
 
@@ -49,6 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--product-column", default="product_id", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--date-column", default="run_date", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--id-column", default="review_id", metavar="NAME", help="default: %(default)s")
+    labels = parser.add_argument_group("known labels, which make the estimated shares surer")
+    given = labels.add_mutually_exclusive_group()
+    given.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="labels that were kept when scoring, such as stars; NULL where a review has none",
+    )
+    given.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="CSV or Parquet of labelled reviews: the id column, label (0 or 1, negative or positive) and weight",
+    )
+    labels.add_argument(
+        "--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive; default: 0.5"
+    )
+    labels.add_argument("--positive-label", metavar="WORD", help=POSITIVE_LABEL_HELP)
     dates = parser.add_argument_group("dates")
     dates.add_argument(
         "--date-format",
@@ -87,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="a model whose validation histogram no run report has, repeatable",
+        help="a model whose validation histogram or error between domains no run report has, repeatable",
     )
     parser.add_argument("--core-hour-price", type=float, metavar="X", help="price of a core hour, for run_history")
     gate = parser.add_argument_group("drift gate")
@@ -114,8 +133,9 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         raise UsageError(f"--core-hour-price must be 0 or more, not {price}")
     references = DRIFT_REFERENCES if options.drift_against == "both" else (options.drift_against,)
     window = DateWindow(earliest=options.earliest_date, latest=options.latest_date)
-    validation = _validation_of(options.model)
+    validation, corrections = _known_of(options.model)
     session = _session()
+    labels = _labels(session, options)
     refuse_overlap(session, sources=[options.scores], output=options.output)
     dates = DateForms(patterns=tuple(options.date_format))
     dates.check(session)
@@ -126,6 +146,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         date_column=options.date_column,
         dates=dates,
         window=window,
+        labels=labels,
+        id_column=options.id_column,
     )
     fs, _ = open_output(session, options.output)
     with saying_what_failed(options.output), OutputLock(fs, Owner.this_process("summarize")).held() as lock:
@@ -135,6 +157,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             "--date-format": ", ".join(options.date_format),
             "--earliest-date": str(window.earliest),
             "--latest-date": str(window.latest or ""),
+            "--label-column": options.label_column or "",
+            "--labels": "a file" if options.labels else "",
+            "--positive-above": str(options.positive_above) if options.label_column else "",
+            "--positive-label": options.positive_label or "",
         }
         before = MartState(settings=settings)
         if not options.rebuild:
@@ -145,6 +171,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             before=before,
             core_hour_price=price,
             validation=validation,
+            corrections=corrections,
+            labels=labels.digest if isinstance(labels, LabelFile) else "",
             dates=options.date,
         )
         if options.rebuild and not plan.days:
@@ -153,8 +181,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
                 "--date-column, or another time with --earliest-date and --latest-date"
             )
         _refuse_scored_twice(scores, plan, options)
+        _check_labels(scores, labels, plan, before=before)
+        _say_unknown(plan)
         _LOGGER.info("%s: %d days and %d run reports to refresh", plan.run_id, len(plan.days), len(plan.reports))
-        report = _report(plan, output=options.output)
+        report = _report(plan, output=options.output, labels=labels)
         with MartTables(session, options.output, run_id=plan.run_id, lock=lock) as tables:
             with refusing_unreadable(options.scores):
                 models = refresh_marts(session, scores, plan, tables, rebuild=options.rebuild)
@@ -174,8 +204,9 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     return _sentence(report, findings, gated=options.fail_on_drift, window=window)
 
 
-def _report(plan: MartPlan, *, output: str) -> dict[str, Any]:
+def _report(plan: MartPlan, *, output: str, labels: Labels | None) -> dict[str, Any]:
     folders = plan.state.folders.values()
+    counted = sum(folder.labelled for folder in folders)
     return {
         "marts": output,
         "run_id": plan.run_id,
@@ -183,7 +214,51 @@ def _report(plan: MartPlan, *, output: str) -> dict[str, Any]:
         "rows": sum(folder.rows for folder in folders),
         "undated_rows": sum(folder.undated for folder in folders),
         "misdated_rows": sum(folder.misdated for folder in folders),
+        "labelled_rows": labels.n_labels if isinstance(labels, LabelFile) else counted,
     }
+
+
+def _labels(session: SparkSession, options: argparse.Namespace) -> Labels | None:
+    if options.positive_label is not None and options.label_column is None:
+        raise UsageError("--positive-label is of a --label-column; name one")
+    if options.label_column is not None:
+        return LabelColumn(
+            name=options.label_column,
+            positive_above=options.positive_above,
+            positive_label=options.positive_label,
+        )
+    return open_label_file(session, options.labels, id_column=options.id_column) if options.labels else None
+
+
+def _check_labels(scores: ScoreDays, labels: Labels | None, plan: MartPlan, *, before: MartState) -> None:
+    """Refuse labels of other reviews, and a column of labels without one."""
+    if isinstance(labels, LabelFile) and labels.digest != before.labels:
+        found, counted = scores.found_labels(labels)
+        if found < labels.n_labels:
+            raise InputError(
+                f"{labels.path}: {labels.n_labels - found:,} of {labels.n_labels:,} labelled reviews are not in the "
+                "scores; name the file that was drawn from these scores, or their --id-column"
+            )
+        if counted < found:
+            _LOGGER.warning(
+                "%s: %d labelled reviews have no probability that counts or no date, and are left out",
+                labels.path,
+                found - counted,
+            )
+    folders = plan.state.folders.values()
+    if isinstance(labels, LabelColumn) and folders and not any(folder.labelled for folder in folders):
+        raise InputError(f"no review has a {labels.name!r}; name another --label-column, or none")
+
+
+def _say_unknown(plan: MartPlan) -> None:
+    for sha256, correction in plan.state.corrections.items():
+        if not correction.is_known:
+            _LOGGER.warning(
+                "model %s was not measured on other domains: its estimated shares get a standard deviation of %.2f; "
+                "name the model with --model if it was, or give labels",
+                sha256[:12],
+                correction.standard_deviation,
+            )
 
 
 def _session() -> SparkSession:
@@ -197,15 +272,18 @@ def _session() -> SparkSession:
     return session
 
 
-def _validation_of(paths: Sequence[Path]) -> dict[str, Sequence[int]]:
+def _known_of(paths: Sequence[Path]) -> tuple[dict[str, Sequence[int]], dict[str, ShareCorrection]]:
+    """Validation histograms and corrections of models, by their SHA-256."""
     histograms: dict[str, Sequence[int]] = {}
+    corrections: dict[str, ShareCorrection] = {}
     for path in paths:
         model = load_model(path, kind="sentiment")
         histogram = validation_histogram(model.metrics)
         if histogram is None:
             raise InputError(f"--model {path} has no calibration table of 15 steps; train it with this version")
         histograms[model.sha256] = histogram
-    return histograms
+        corrections[model.sha256] = correction_of(model.metrics.get("domain_shift"))
+    return histograms, corrections
 
 
 def _refuse_scored_twice(scores: ScoreDays, plan: MartPlan, options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ corrected AS (
   SELECT *, least(1e0, min(scaled) OVER (ORDER BY change_7d_p DESC)) AS q
   FROM tested
 )
-SELECT product, day, scored_7d, positive_share_7d, change_7d, change_7d_low, change_7d_high, change_7d_p, q
+SELECT product, day, scored_7d, estimated_share_7d, change_7d, change_7d_low, change_7d_high, change_7d_p, q
 FROM corrected
 WHERE change_7d < 0
 ORDER BY change_7d_high, change_7d, product NULLS FIRST

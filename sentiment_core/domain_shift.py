@@ -17,7 +17,14 @@ import pyarrow.compute as pc
 
 from sentiment_core.evaluation import calibration_table
 
-__all__ = ["FEWEST_DOMAINS", "FEWEST_REVIEWS", "calibration_errors", "domain_shift", "random_effects"]
+__all__ = [
+    "FEWEST_DOMAINS",
+    "FEWEST_REVIEWS",
+    "calibration_errors",
+    "domain_shift",
+    "random_effects",
+    "share_correction",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 FEWEST_DOMAINS = 3
 # With fewer, most of a calibration error is chance.
 FEWEST_REVIEWS = 200
+# With fewer, two coefficients are fitted to chance.
+_FEWEST_TO_CORRECT = 6
 
 
 def domain_shift(
@@ -43,7 +52,8 @@ def domain_shift(
     -------
     dict or None
         ``domains`` is their number; ``mean`` with its ``standard_error``, and ``standard_deviation``, are those of the
-        shift of a domain, without the noise of its sample, as shares from -1 to 1. None for fewer than 3 domains.
+        shift of a domain, without the noise of its sample, as shares from -1 to 1; ``correction`` is that of
+        `share_correction`, if there is one. None for fewer than 3 domains.
     """
     encoded = pc.dictionary_encode(domains.combine_chunks() if isinstance(domains, pa.ChunkedArray) else domains)
     if len(encoded.dictionary) < FEWEST_DOMAINS:
@@ -56,12 +66,78 @@ def domain_shift(
     # Around 0, not around the shift: a domain of equal errors, or of one review, has a variance too.
     variances = np.bincount(codes, np.maximum(errors**2, 1e-12)) / counts**2
     mean, standard_error, standard_deviation = random_effects(shifts, variances)
+    correction = share_correction(encoded.indices, positive, probabilities)
     return {
         "domains": len(counts),
         "mean": mean,
         "standard_error": standard_error,
         "standard_deviation": standard_deviation,
+        **({"correction": correction} if correction is not None else {}),
     }
+
+
+def share_correction(
+    domains: pa.Array | pa.ChunkedArray, positive: npt.NDArray[np.bool_], probabilities: Floats
+) -> dict[str, Any] | None:
+    """How the true share of a domain follows from the probabilities of its reviews.
+
+    The true share is taken for the mean probability plus ``shift`` times the mean of p (1 - p), plus ``sharpness``
+    times the mean of p (1 - p) (1 - 2 p), by least squares over the domains. Probabilities of 0 and 1 add nothing:
+    where the model is sure, it errs by little. The first term moves all doubtful reviews to one side. The second moves
+    those of each half towards its end or to the middle: a model that was fitted to domains of balanced labels is too
+    close to the middle where they are not.
+
+    Parameters
+    ----------
+    domains : Arrow array, shape (N,)
+    positive : array of bool, shape (N,)
+    probabilities : array of float, shape (N,), 0 to 1
+
+    Returns
+    -------
+    dict or None
+        ``domains``, of at least 200 reviews; ``shift`` and ``sharpness``, which are 0 unless they bring domains that
+        they are not fitted to nearer to the truth; ``standard_deviation`` of the error of such domains (each left out
+        in turn), without the noise of their samples; ``mean_absolute_error``, with it, and
+        ``mean_absolute_error_uncorrected``. None for fewer than 6 domains.
+    """
+    encoded = pc.dictionary_encode(domains.combine_chunks() if isinstance(domains, pa.ChunkedArray) else domains)
+    known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)
+    codes = encoded.indices.drop_null().to_numpy()
+    counts = np.bincount(codes)
+    large = counts >= FEWEST_REVIEWS
+    if np.count_nonzero(large) < _FEWEST_TO_CORRECT:
+        return None
+    p = probabilities[known]
+    errors, doubt = positive[known].astype(np.float64) - p, p * (1 - p)
+
+    def means(values: Floats) -> Floats:
+        found: Floats = np.bincount(codes, values)[large] / counts[large]
+        return found
+
+    shifts, noise = means(errors), means(errors**2) / counts[large]  # (D,)
+    moments = np.column_stack([means(doubt), means(doubt * (1 - 2 * p))])  # (D, 2)
+    left = np.empty_like(shifts)
+    for one in range(len(shifts)):
+        others = np.arange(len(shifts)) != one
+        left[one] = shifts[one] - moments[one] @ _least_squares(moments[others], shifts[others])
+    helps = np.mean(left**2) < np.mean(shifts**2)
+    shift, sharpness = _least_squares(moments, shifts) if helps else (0.0, 0.0)
+    if not helps:
+        left = shifts
+    return {
+        "domains": len(shifts),
+        "shift": float(shift),
+        "sharpness": float(sharpness),
+        "standard_deviation": float(np.sqrt(max(0.0, np.mean(left**2) - np.mean(noise)))),
+        "mean_absolute_error": float(np.mean(np.abs(left))),
+        "mean_absolute_error_uncorrected": float(np.mean(np.abs(shifts))),
+    }
+
+
+def _least_squares(moments: Floats, shifts: Floats) -> Floats:
+    solution: Floats = np.linalg.lstsq(moments, shifts, rcond=None)[0]
+    return solution
 
 
 def calibration_errors(

@@ -55,10 +55,17 @@ def write_marts(
             "product": [products[one] for one, _ in sums.index],
             "first_day": monthly["day"].min(),
             "last_day": monthly["day"].max(),
-            "probability_sum": [Decimal(positive) for positive in sums["positive"].tolist()],
+            **_label_sums(sums["scored"].tolist(), sums["positive"].tolist()),
             **{name: sums[name] for name in counts},
         },
         months=[month for _, month in sums.index],
+    )
+    overall = rows.groupby("day")[list(counts)].sum()
+    write_mart(
+        marts,
+        "sentiment_overall",
+        {"day": overall.index, **{name: overall[name] for name in counts}, **_windows(rng, len(overall))},
+        months=_months(overall.index),
     )
     histogram = rng.integers(40, 90, (n_days, 15)) if products else np.zeros((0, 15), int)
     write_mart(
@@ -182,6 +189,22 @@ def _counts(rng: np.random.Generator, n_rows: int) -> dict[str, Any]:
     }
 
 
+def _label_sums(scored: Sequence[int], positive: Sequence[int]) -> dict[str, Any]:
+    """Every scored review has a label, and the model knew it."""
+    of_label = {"w": scored, "ww": scored} | dict.fromkeys(
+        ("wy", "wp", "wpp", "wyp", "wwy", "wwp", "wwpp", "wwyp"), positive
+    )
+    structs = [dict(zip(of_label, map(Decimal, one))) for one in zip(*of_label.values())]
+    sums = ("probability_sum", "corrected_sum", "corrected_square_sum")
+    return {
+        "labelled_count": scored,
+        "label_sums": structs,
+        **{name: [Decimal(one) for one in positive] for name in sums},
+        "variance_sum": [Decimal(0) for _ in positive],
+        "spread_sum": [Decimal(one) / 20 for one in scored],
+    }
+
+
 def _windows(rng: np.random.Generator, n_rows: int) -> dict[str, Any]:
     """Windows of random counts: the page shows what the mart says, whatever it is."""
     columns: dict[str, Any] = {}
@@ -189,8 +212,13 @@ def _windows(rng: np.random.Generator, n_rows: int) -> dict[str, Any]:
         scored = rng.integers(1, 120, n_rows)
         positive = rng.binomial(scored, rng.beta(6, 4, n_rows))
         low, high = proportion_confint(positive, scored, method="wilson")
-        columns |= {f"scored_{name}": scored, f"positive_share_{name}": positive / scored}
-        columns |= {f"positive_share_{name}_low": low, f"positive_share_{name}_high": high}
+        columns |= {
+            f"scored_{name}": scored,
+            f"estimated_share_{name}": positive / scored,
+            f"labelled_count_{name}": 0 * scored,
+        }
+        columns |= {f"positive_share_{name}": positive / scored}
+        columns |= {f"estimated_share_{name}_low": low, f"estimated_share_{name}_high": high}
     change = rng.normal(0, 0.1, n_rows)
     columns |= {"change_7d": change, "change_7d_low": change - 0.1, "change_7d_high": change + 0.1}
     columns |= {"change_7d_p": rng.random(n_rows), "trend_28d": rng.normal(0, 0.01, n_rows)}

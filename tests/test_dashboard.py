@@ -66,7 +66,7 @@ def test_every_number_of_a_product_is_that_of_the_marts(sentiment: Any, marts: P
         assert [total["share"], total["low"], total["high"]] == thousandths([positive / scored, low, high])
         last = rows.iloc[-1]
         assert [total["change"], total["change_low"], total["change_high"], total["share_7d"]] == thousandths(
-            [last["change_7d"], last["change_7d_low"], last["change_7d_high"], last["positive_share_7d"]]
+            [last["change_7d"], last["change_7d_low"], last["change_7d_high"], last["estimated_share_7d"]]
         )
         start, end = data["course"]["start"][place : place + 2]
         assert data["step"] == 1
@@ -75,7 +75,7 @@ def test_every_number_of_a_product_is_that_of_the_marts(sentiment: Any, marts: P
             assert data["course"][f"scored_{window}"][start:end] == list(rows[f"scored_{window}"])
             for ours, theirs in (("share", ""), ("low", "_low"), ("high", "_high")):
                 found = data["course"][f"{ours}_{window}"][start:end]
-                assert found == thousandths(rows[f"positive_share_{window}{theirs}"])
+                assert found == thousandths(rows[f"estimated_share_{window}{theirs}"])
 
 
 def test_many_days_become_the_last_of_each_week(sentiment: Any, tmp_path: Path, monkeypatch: Any) -> None:

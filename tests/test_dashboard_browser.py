@@ -223,8 +223,8 @@ def test_a_products_link_opens_it_and_its_table_says_what_its_chart_shows(
         shown = it.locator("#chart-course tbody tr").all_inner_texts()
         assert [line.split("\t")[0] for line in shown] == [str(day) for day in rows["day"]]
         for line, (_, row) in zip(shown, rows.iterrows()):
-            low, high = row["positive_share_7d_low"], row["positive_share_7d_high"]
-            percents = [f"{round(1000 * value) / 10:.1f}" for value in (row["positive_share_7d"], low, high)]
+            low, high = row["estimated_share_7d_low"], row["estimated_share_7d_high"]
+            percents = [f"{round(1000 * value) / 10:.1f}" for value in (row["estimated_share_7d"], low, high)]
             assert line.split("\t")[1:3] == [f"{percents[0]} %", f"{percents[1]} to {percents[2]} %"]
         watched.assert_quiet()
 

@@ -26,7 +26,7 @@ def ask(question: str, **tables: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def fall(product: str, *, change: float, low: float, high: float, p: float, scored: int) -> dict[str, Any]:
     return {
-        "product": product, "day": LAST, "scored_7d": scored, "positive_share_7d": 0.5, "change_7d": change,
+        "product": product, "day": LAST, "scored_7d": scored, "estimated_share_7d": 0.5, "change_7d": change,
         "change_7d_low": low, "change_7d_high": high, "change_7d_p": p,
     }  # fmt: skip
 

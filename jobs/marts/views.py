@@ -1,0 +1,56 @@
+"""The view of products over all months, as SQL: `queries/setup/views.sql` repeats it, and the tests compare them."""
+
+from __future__ import annotations
+
+from jobs.marts.estimates import LABEL_SUMS, Steps, estimate_steps, pool_columns, pool_prior, product_prior
+
+__all__ = ["product_total"]
+
+_KEPT = ("product", "first_day", "last_day", "reviews", "scored", "negative", "neutral", "positive", "labelled_count")
+_ESTIMATE = ("estimated_share", "estimated_share_low", "estimated_share_high")
+_SUMS = (
+    *(f"  sum({name}) AS {name}" for name in ("reviews", "scored", "negative", "neutral", "positive")),
+    "  sum(labelled_count) AS labelled_count",
+    "  CAST(sum(probability_sum) AS double) AS p",
+    "  CAST(sum(probability_sum) - sum(variance_sum) AS double) AS pp",
+    "  CAST(sum(corrected_sum) AS double) AS q",
+    "  CAST(sum(spread_sum) AS double) AS spread",
+    *(f"  coalesce(CAST(sum(label_sums.{name}) AS double), 0e0) AS {name}" for name in LABEL_SUMS),
+)
+
+
+def product_total() -> str:
+    """``CREATE VIEW`` of each product over all months, with its estimated share; its pool is all of them together."""
+    spans = ("  min(first_day) AS first_day", "  max(last_day) AS last_day")
+    parts = [
+        ("sums", "SELECT\n" + ",\n".join(("  product", *spans, *_SUMS)) + "\nFROM sentiment_product\nGROUP BY product"),
+        ("all_sums", "SELECT\n" + ",\n".join(_SUMS) + "\nFROM sentiment_product"),
+        *_nested([*estimate_steps(pool_prior(), labelled=True), pool_columns()], name="all", start="all_sums"),
+        ("pool", "SELECT " + ", ".join(pool_columns()) + " FROM all_estimated"),  # noqa: S608  # no value, names alone
+        ("pooled", "SELECT * FROM sums CROSS JOIN pool"),
+        *_nested(estimate_steps(product_prior(pooled=True), labelled=True), name="product", start="pooled"),
+    ]
+    columns = [
+        *_KEPT,
+        *_ESTIMATE,
+        "positive / nullif(scored, 0) AS positive_share",
+        "p / nullif(scored, 0) AS mean_probability",
+    ]
+    return (
+        "CREATE OR REPLACE VIEW product_total AS\nWITH "
+        + ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in parts)
+        + "\nSELECT\n"
+        + ",\n".join(f"  {column}" for column in columns)
+        + "\nFROM product_estimated;\n"
+    )
+
+
+def _nested(steps: Steps, *, name: str, start: str) -> list[tuple[str, str]]:
+    """Each step as a named query of the one before; the last is called ``NAME_estimated``."""
+    parts = []
+    for number, step in enumerate(steps, 1):
+        target = f"{name}_estimated" if number == len(steps) else f"{name}_{number}"
+        columns = ",\n".join(f"  {sql} AS {column}" for column, sql in step.items())
+        parts.append((target, f"SELECT\n  *,\n{columns}\nFROM {start}"))
+        start = target
+    return parts
