@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
+from statsmodels.stats.proportion import proportion_confint
 
 from sentiment_core.score_status import COUNTED, STATUSES, UNSCORED
 
@@ -128,6 +128,21 @@ def expected_daily(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def expected_overall(rows: pd.DataFrame) -> pd.DataFrame:
+    """``sentiment_overall`` from single reviews."""
+    scored = rows[rows["scored"]]
+    found = []
+    for day, group in rows.groupby("day"):
+        age = scored["day"].map(lambda other, day=day: (day - other).days)
+        shares = {name: value for name, value in _shares(group, product=False).items() if "probability_p" not in name}
+        row = {"day": day, **_counts(group), **shares}
+        for length in (7, 28):
+            row |= _window(scored[(age >= 0) & (age < length)], day, f"{length}d", product=False)
+        row |= _change(scored[(age >= 0) & (age < 7)], scored[(age >= 7) & (age < 14)])
+        found.append(row | {"month": f"{day:%Y-%m}"})
+    return pd.DataFrame(found)
+
+
 def expected_product(rows: pd.DataFrame) -> pd.DataFrame:
     """``sentiment_product`` from single reviews."""
     found = []
@@ -194,6 +209,8 @@ def expected_model(rows: pd.DataFrame) -> pd.DataFrame:
                 **_counts(group),
                 "positive_share": _ratio((scored["sentiment"] == "positive").sum(), len(scored)),
                 "mean_probability": scored["positive_probability"].mean(),
+                **_estimated(scored["positive_probability"], product=False),
+                "labelled_count": 0,
                 "score_histogram": histogram.tolist(),
                 "tokens": group["n_tokens"].sum(),
                 "tokens_ok": ok["n_tokens"].sum(),
@@ -227,52 +244,66 @@ def _counts(group: pd.DataFrame) -> dict[str, int]:
     return counts | {name: int((label == name).sum()) for name in ("negative", "neutral", "positive")}
 
 
-def _shares(group: pd.DataFrame) -> dict[str, float]:
+def _shares(group: pd.DataFrame, *, product: bool = True) -> dict[str, float]:
     probability = group.loc[group["scored"], "positive_probability"]
     n, positive = len(probability), int((group.loc[group["scored"], "sentiment"] == "positive").sum())
-    low, high = proportion_confint(positive, n, method="wilson") if n else (math.nan, math.nan)
-    mean = probability.mean()
-    deviation = np.sqrt((probability * (1 - probability)).sum()) / n if n else math.nan
-    expected_low, expected_high = stats.norm.interval(0.95, mean, max(deviation, 1e-300)) if n else (math.nan, math.nan)
     return {
+        **_estimated(probability, product=product),
+        "labelled_count": 0,
         "positive_share": _ratio(positive, n),
-        "positive_share_low": low,
-        "positive_share_high": high,
-        "mean_probability": mean,
-        "expected_share": mean,
-        "expected_share_low": max(0.0, expected_low) if n else math.nan,
-        "expected_share_high": min(1.0, expected_high) if n else math.nan,
+        "mean_probability": probability.mean(),
         **{f"probability_p{p}": _rank_percentile(probability, p) for p in (10, 50, 90)},
     }
 
 
-def _window(window: pd.DataFrame, day: date, name: str) -> dict[str, float]:
-    positive = (window["sentiment"] == "positive").astype(float)
-    n, k = len(window), int(positive.sum())
-    low, high = proportion_confint(k, n, method="wilson") if n else (math.nan, math.nan)
+def _estimated(probability: pd.Series, *, product: bool, end: str = "") -> dict[str, float]:
+    """Without labels, of a model whose error between domains is not known: a standard deviation of 0.08.
+
+    That of a product is larger by half of it, in quadrature. The interval is Wilson's of as many reviews as give the
+    variance of the sample and of this error.
+    """
+    names = (f"estimated_share{end}", f"estimated_share{end}_low", f"estimated_share{end}_high")
+    n, share = len(probability), probability.mean()
+    if not n:
+        return dict.fromkeys(names, math.nan)
+    variance = max(0.01, share * (1 - share))
+    trials = 1 / (1 / n + 0.08**2 * (1.25 if product else 1.0) / variance)
+    return dict(zip(names, (share, *proportion_confint(share * trials, trials, method="wilson"))))
+
+
+def _window(window: pd.DataFrame, day: date, name: str, *, product: bool = True) -> dict[str, float]:
+    probability = window["positive_probability"]
+    n, k = len(window), int((window["sentiment"] == "positive").sum())
     slope = p = math.nan
     if window["day"].nunique() > 1:
-        line = stats.linregress(window["day"].map(lambda other: (other - day).days), positive)
+        line = stats.linregress(window["day"].map(lambda other: (other - day).days), probability)
         slope = line.slope
-        p = float(stats.chi2.sf(n * line.rvalue**2, 1)) if 0 < k < n else 1.0
+        p = float(2 * stats.norm.sf(abs(line.rvalue) * math.sqrt(n - 1))) if probability.std() > 1e-4 else 1.0
     return {
         f"scored_{name}": n,
+        **_estimated(probability, product=product, end=f"_{name}"),
+        f"labelled_count_{name}": 0,
         f"positive_share_{name}": _ratio(k, n),
-        f"positive_share_{name}_low": low,
-        f"positive_share_{name}_high": high,
         f"trend_{name}": slope,
         f"trend_{name}_p": p,
     }
 
 
 def _change(now: pd.DataFrame, before: pd.DataFrame) -> dict[str, float]:
+    """Permutations of the reviews over both weeks have this variance."""
+    first, second = now["positive_probability"], before["positive_probability"]
     n, m = len(now), len(before)
-    k, j = int((now["sentiment"] == "positive").sum()), int((before["sentiment"] == "positive").sum())
     if not n or not m:
         return dict.fromkeys(("change_7d", "change_7d_low", "change_7d_high", "change_7d_p"), math.nan)
-    low, high = confint_proportions_2indep(k, n, j, m, method="newcomb", compare="diff")
-    p = proportions_ztest([k, j], [n, m])[1] if 0 < k + j < n + m else 1.0
-    return {"change_7d": k / n - j / m, "change_7d_low": low, "change_7d_high": high, "change_7d_p": p}
+    change = first.mean() - second.mean()
+    deviation = math.sqrt(max(1e-6, pd.concat([first, second]).var(ddof=1)) * (1 / n + 1 / m))
+    half = stats.norm.ppf(0.975) * deviation
+    return {
+        "change_7d": change,
+        "change_7d_low": max(-1.0, change - half),
+        "change_7d_high": min(1.0, change + half),
+        "change_7d_p": float(2 * stats.norm.sf(abs(change) / deviation)),
+    }
 
 
 def _histogram(rows: pd.DataFrame) -> np.ndarray:

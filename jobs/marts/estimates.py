@@ -139,18 +139,18 @@ def change_steps(*, now: str, before: str, labelled: bool) -> Steps:
 
     def pooled(squares: str, total: str) -> str:
         both = f"({total}{now} + {total}{before})"
-        variance = f"({squares}{now} + {squares}{before} - {both} * {both} / both) / nullif(both - 1, 0)"
+        variance = f"({squares}{now} + {squares}{before} - {both} * {both} / scored_both) / nullif(scored_both - 1, 0)"
         return f"greatest({_LEAST_CHANGE_VARIANCE}, coalesce({variance}, 0e0))"
 
     steps: Steps = [
-        {"both": f"nullif(scored{now}, 0) + nullif(scored{before}, 0)"},
+        {"scored_both": f"nullif(scored{now}, 0) + nullif(scored{before}, 0)"},
         {
             "change": f"estimated_share{now} - estimated_share{before}",
-            "q_deviation": f"CASE WHEN both IS NOT NULL THEN sqrt({pooled('qq', 'q')}) END",
+            "q_deviation": f"CASE WHEN scored_both IS NOT NULL THEN sqrt({pooled('qq', 'q')}) END",
         },
     ]
     if labelled:
-        mean = f"(estimated_share{now} * scored{now} + estimated_share{before} * scored{before}) / both"
+        mean = f"(estimated_share{now} * scored{now} + estimated_share{before} * scored{before}) / scored_both"
         steps[1] |= {"p_deviation": f"sqrt({pooled('pp', 'p')})", "both_share": mean}
         steps += _ended(
             [
@@ -173,7 +173,7 @@ def change_steps(*, now: str, before: str, labelled: bool) -> Steps:
         )
     else:
         variance = f"q_deviation * q_deviation * (1e0 / scored{now} + 1e0 / scored{before})"
-    deviation = f"sqrt(CASE WHEN both IS NOT NULL THEN {variance} END)"
+    deviation = f"sqrt(CASE WHEN scored_both IS NOT NULL THEN {variance} END)"
     return [
         *steps,
         {"change_deviation": deviation},

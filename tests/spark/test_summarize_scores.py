@@ -21,6 +21,7 @@ from scored import (
     expected_daily,
     expected_drivers,
     expected_model,
+    expected_overall,
     expected_product,
     made_up_scores,
     read_scores,
@@ -40,6 +41,7 @@ from sentiment_core.artifact import Model
 QUERIES = Path(__file__).parents[2] / "queries"
 KEYS = {
     "sentiment_daily": ["product", "day"],
+    "sentiment_overall": ["day"],
     "sentiment_product": ["product", "month"],
     "sentiment_drivers": ["product", "month", "kind", "term"],
     "model_daily": ["model_sha256", "day"],
@@ -118,6 +120,7 @@ def test_every_mart_is_what_pandas_makes_of_the_single_reviews(made: tuple[Path,
     scores, marts = made
     rows = read_scores(scores)
     assert_equals(mart(marts, "sentiment_daily"), expected_daily(rows), loose=BY_GRID)
+    assert_equals(mart(marts, "sentiment_overall"), expected_overall(rows), loose={})
     assert_equals(mart(marts, "sentiment_product"), expected_product(rows), loose=BY_GRID)
     assert_equals(mart(marts, "model_daily"), expected_model(rows), loose=BY_RATIO)
     assert_equals(mart(marts, "sentiment_drivers"), expected_drivers(rows, kept=KEPT_TERMS), loose={})
