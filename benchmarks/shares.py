@@ -170,53 +170,54 @@ def with_labels(reviews: pd.DataFrame, *, n: int) -> dict[str, Any]:
 
 def changes(reviews: pd.DataFrame, *, n: int) -> dict[str, Any]:
     """Two weeks of the products of a shop: how often one moved that did not, and one that fell is found."""
+    shops = [(reviews[reviews["source"] == source], correction) for source, correction in left_out(reviews)]
     rows = []
     for labels in (0.0, LABELLED_SHARE, 1.0):
         for size in REVIEWS_A_WEEK:
-            alarms, noted, powers = [], [], []
-            for source, correction in left_out(reviews):
-                own = reviews[reviews["source"] == source]
-                for fall, rates in ((0.0, alarms), (FALL, powers)):
-                    p = weeks(own, correction, size=size, labels=labels, fall=fall, n=n)
-                    rates.append((p < LEVEL).mean())
-                    if not fall:
-                        noted.append((smallest_q(p) < 0.1).mean())
+            still, fallen = (
+                changes_of([weeks(*shop, size=size, labels=labels, fall=fall, n=n) for shop in shops], labels=labels)
+                for fall in (0.0, FALL)
+            )
+            alarms = (still < LEVEL).mean(axis=(1, 2))  # (sources,)
             rows.append(
                 {
                     "labelled_share": labels,
                     "reviews_a_week": size,
-                    "false_alarms": round(float(np.mean(alarms)), 4),
-                    "most_false_alarms_of_a_source": round(float(np.max(alarms)), 4),
-                    "weeks_with_a_worst_mover_of_q_below_0.1": round(float(np.mean(noted)), 4),
-                    f"found_falls_of_{FALL}": round(float(np.mean(powers)), 4),
+                    "false_alarms": round(float(alarms.mean()), 4),
+                    "most_false_alarms_of_a_source": round(float(alarms.max()), 4),
+                    "weeks_with_a_worst_mover_of_q_below_0.1": round(float((smallest_q(still) < 0.1).mean()), 4),
+                    f"found_falls_of_{FALL}": round(float((fallen < LEVEL).mean()), 4),
                 }
             )
-    return {"level": LEVEL, "products": PRODUCTS, "rows": rows}
+    return {"level": LEVEL, "products": PRODUCTS, "weeks": n * len(shops), "rows": rows}
 
 
 def weeks(
     own: pd.DataFrame, correction: ShareCorrection, *, size: int, labels: float, fall: float, n: int
-) -> npt.NDArray[np.float64]:
-    """Chance of the change of each product, shape (shops, products)."""
+) -> dict[str, pd.DataFrame]:
+    """Sums of both weeks of the products of `n` shops, drawn from one source."""
     p, y = own["p"].to_numpy(), own["y"].to_numpy()
     rng = np.random.default_rng(size)
     shape = (n * PRODUCTS, size)
-    before = rng.integers(0, len(p), shape)
-    now = rng.integers(0, len(p), shape)
+    before, now = rng.integers(0, len(p), shape), rng.integers(0, len(p), shape)
     if fall:
         # Some positive reviews are replaced by negative ones of the same source.
-        negative = np.flatnonzero(y == 0)
-        replaced = rng.random(shape) < fall / max(fall, y.mean())
-        now = np.where(replaced & (y[now] == 1), rng.choice(negative, shape), now)
-    labelled = (rng.random(shape) < labels) if labels else None
+        replaced = (rng.random(shape) < fall / max(fall, y.mean())) & (y[now] == 1)
+        now = np.where(replaced, rng.choice(np.flatnonzero(y == 0), shape), now)
     parts = {}
     for end, drawn in (("_7d", now), ("_before", before)):
-        sums = sums_of(p[drawn], correction, y=y[drawn], labelled=labelled)
-        parts[end] = sums
-    shop = np.repeat(np.arange(n), PRODUCTS)
+        labelled = rng.random(shape) < labels if labels else None
+        parts[end] = sums_of(p[drawn], correction, y=y[drawn], labelled=labelled)
+    return parts
+
+
+def changes_of(shops: list[dict[str, pd.DataFrame]], *, labels: float) -> npt.NDArray[np.float64]:
+    """Chance of so large a change of each product without one, shape (sources, shops, products)."""
+    parts = {end: pd.concat([shop[end] for shop in shops], ignore_index=True) for end in ("_7d", "_before")}
     frame = pd.concat([sums.add_suffix(end) for end, sums in parts.items()], axis=1)
     if labels:
-        pool = (parts["_7d"] + parts["_before"]).groupby(shop).sum().reset_index(drop=True)
+        shop = np.arange(len(frame)) // PRODUCTS
+        pool = (parts["_7d"] + parts["_before"]).groupby(shop).sum()
         pool = ask(pool, [*estimate_steps(pool_prior(), labelled=True), pool_columns()])[list(pool_columns())]
         frame = pd.concat([frame, pool.iloc[shop].reset_index(drop=True)], axis=1)
     of_windows = [
@@ -224,15 +225,15 @@ def weeks(
     ]
     steps = [first | second for first, second in zip(*of_windows)]
     found = ask(frame, [*steps, *change_steps(now="_7d", before="_before", labelled=bool(labels))])
-    z = found["change_z"].to_numpy()
-    tails: npt.NDArray[np.float64] = erfc(np.abs(z) / np.sqrt(2)).reshape(n, PRODUCTS)
-    return tails
+    # Two-sided, of a standard normal value.
+    tails: npt.NDArray[np.float64] = erfc(np.abs(found["change_z"].to_numpy(float)) / np.sqrt(2))
+    return tails.reshape(len(shops), -1, PRODUCTS)
 
 
 def smallest_q(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of each row of p the smallest q (Benjamini and Hochberg 1995)."""
-    ordered = np.sort(p, axis=1)
-    smallest: npt.NDArray[np.float64] = (ordered * p.shape[1] / np.arange(1, p.shape[1] + 1)).min(axis=1)
+    """Of each shop the smallest q (Benjamini and Hochberg 1995); `p` has the products as its last axis."""
+    ordered, n = np.sort(p, axis=-1), p.shape[-1]
+    smallest: npt.NDArray[np.float64] = (ordered * n / np.arange(1, n + 1)).min(axis=-1)
     return smallest
 
 

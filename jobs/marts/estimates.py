@@ -151,13 +151,17 @@ def change_steps(*, now: str, before: str, labelled: bool) -> Steps:
     ]
     if labelled:
         mean = f"(estimated_share{now} * scored{now} + estimated_share{before} * scored{before}) / scored_both"
-        steps[1] |= {"p_deviation": f"sqrt({pooled('pp', 'p')})", "both_share": mean}
+        steps[1] |= {
+            "p_deviation": f"sqrt({pooled('pp', 'p')})",
+            "both_share": mean,
+            "both_plain": f"plain{now} * plain{before}",
+        }
         steps += _ended(
             [
                 {
                     "sampling@": "CASE WHEN plain@ = 1 THEN 0e0"
                     " ELSE (1 - own_weight@) * q_deviation + own_weight@ * slope@ * p_deviation END",
-                    "labelling@": "CASE WHEN plain@ = 1 THEN 1 / labels@ ELSE coalesce("
+                    "labelling@": "CASE WHEN plain@ = 1 THEN 1 / nullif(labels@, 0) ELSE coalesce("
                     "power(own_weight@ + (1 - own_weight@) * (1 - unlabelled@), 2) * residual@ / nullif(labels@, 0),"
                     " 0e0) END",
                     "modelled@": "CASE WHEN plain@ = 1 THEN 0e0 ELSE (1 - own_weight@) * unlabelled@ END",
@@ -169,18 +173,23 @@ def change_steps(*, now: str, before: str, labelled: bool) -> Steps:
         variance = (
             f"sampling{now} * sampling{now} / scored{now} + sampling{before} * sampling{before} / scored{before}"
             f" + (labelling{now} + labelling{before}) * {_spread('both_share')}"
+            " * scored_both / nullif(scored_both - 1, 0)"
             f" + power(modelled{now} - modelled{before}, 2) * shift_variance{now}"
         )
     else:
         variance = f"q_deviation * q_deviation * (1e0 / scored{now} + 1e0 / scored{before})"
     deviation = f"sqrt(CASE WHEN scored_both IS NOT NULL THEN {variance} END)"
+    # Shares of labels alone go in steps of a whole review (Yates 1934).
+    step = f"both_plain * 5e-1 * (1 / nullif(labels{now}, 0) + 1 / nullif(labels{before}, 0))" if labelled else "0e0"
+    half = f"({_Z}e0 * change_deviation + change_step)"
     return [
         *steps,
-        {"change_deviation": deviation},
+        {"change_deviation": deviation, "change_step": f"coalesce({step}, 0e0)" if labelled else step},
         {
-            "change_z": "change / change_deviation",
-            "change_low": f"CASE WHEN change IS NOT NULL THEN greatest(-1e0, change - {_Z}e0 * change_deviation) END",
-            "change_high": f"CASE WHEN change IS NOT NULL THEN least(1e0, change + {_Z}e0 * change_deviation) END",
+            "change_z": "CASE WHEN abs(change) <= change_step THEN 0e0"
+            " ELSE (change - sign(change) * change_step) / change_deviation END",
+            "change_low": f"CASE WHEN change IS NOT NULL THEN greatest(-1e0, change - {half}) END",
+            "change_high": f"CASE WHEN change IS NOT NULL THEN least(1e0, change + {half}) END",
         },
     ]
 
@@ -207,7 +216,6 @@ def _labelled_steps(prior: Prior) -> Steps:
         {
             "borrowed@": f"greatest(0e0, 1 - labels@ / {ENOUGH_LABELS}e0)",
             "p_variance@": "greatest(0e0, pp@ / nullif(scored@, 0) - mean@ * mean@)",
-            "label_pp@": "greatest(0e0, wpp@ / nullif(w@, 0) - label_p@ * label_p@)",
             "label_yp@": "wyp@ / nullif(w@, 0) - label_mean@ * label_p@",
             "prior_share@": _clipped(
                 "corrected_mean@ + unlabelled@ * (" + prior.shift + ")"
@@ -216,12 +224,11 @@ def _labelled_steps(prior: Prior) -> Steps:
         },
         {
             "prior_variance@": _spread("prior_share@"),
-            "slope@": _clipped(
-                "coalesce("
-                f"(labels@ * coalesce(label_yp@, 0e0) + {_PRIOR_LABELS} * borrowed@ * ({prior.slope}) * p_variance@)"
-                f" / nullif(labels@ * coalesce(label_pp@, 0e0) + {_PRIOR_LABELS} * borrowed@ * p_variance@, 0),"
-                f" {prior.slope})"
-            ),
+            # The covariance of the labelled reviews over the variance of all, as the authors of the method have it.
+            "slope@": "greatest(0e0, least(1 / nullif(greatest(0e0, unlabelled@), 0),"
+            f" coalesce((labels@ * coalesce(label_yp@ / nullif(p_variance@, 0), {prior.slope})"
+            f" + {_PRIOR_LABELS} * borrowed@ * ({prior.slope})) / nullif(labels@ + {_PRIOR_LABELS} * borrowed@, 0),"
+            f" {prior.slope})))",
         },
         {
             "own_share@": _clipped("label_mean@ + slope@ * (mean@ - label_p@)"),

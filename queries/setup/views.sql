@@ -68,7 +68,6 @@ SELECT
   *,
   greatest(0e0, 1 - labels / 20e0) AS borrowed,
   greatest(0e0, pp / nullif(scored, 0) - mean * mean) AS p_variance,
-  greatest(0e0, wpp / nullif(w, 0) - label_p * label_p) AS label_pp,
   wyp / nullif(w, 0) - label_mean * label_p AS label_yp,
   CASE WHEN (corrected_mean + unlabelled * (0e0) + coalesce((1 - unlabelled) * (label_mean - label_p - corrected_mean + mean), 0e0)) IS NOT NULL THEN least(1e0, greatest(0e0, corrected_mean + unlabelled * (0e0) + coalesce((1 - unlabelled) * (label_mean - label_p - corrected_mean + mean), 0e0))) END AS prior_share
 FROM all_1
@@ -77,7 +76,7 @@ all_3 AS (
 SELECT
   *,
   greatest(0.01e0, prior_share * (1 - prior_share)) AS prior_variance,
-  CASE WHEN (coalesce((labels * coalesce(label_yp, 0e0) + 10 * borrowed * (1e0) * p_variance) / nullif(labels * coalesce(label_pp, 0e0) + 10 * borrowed * p_variance, 0), 1e0)) IS NOT NULL THEN least(1e0, greatest(0e0, coalesce((labels * coalesce(label_yp, 0e0) + 10 * borrowed * (1e0) * p_variance) / nullif(labels * coalesce(label_pp, 0e0) + 10 * borrowed * p_variance, 0), 1e0))) END AS slope
+  greatest(0e0, least(1 / nullif(greatest(0e0, unlabelled), 0), coalesce((labels * coalesce(label_yp / nullif(p_variance, 0), 1e0) + 10 * borrowed * (1e0)) / nullif(labels + 10 * borrowed, 0), 1e0))) AS slope
 FROM all_2
 ),
 all_4 AS (
@@ -176,7 +175,6 @@ SELECT
   *,
   greatest(0e0, 1 - labels / 20e0) AS borrowed,
   greatest(0e0, pp / nullif(scored, 0) - mean * mean) AS p_variance,
-  greatest(0e0, wpp / nullif(w, 0) - label_p * label_p) AS label_pp,
   wyp / nullif(w, 0) - label_mean * label_p AS label_yp,
   CASE WHEN (corrected_mean + unlabelled * (pool_shift) + coalesce((1 - unlabelled) * (label_mean - label_p - corrected_mean + mean), 0e0)) IS NOT NULL THEN least(1e0, greatest(0e0, corrected_mean + unlabelled * (pool_shift) + coalesce((1 - unlabelled) * (label_mean - label_p - corrected_mean + mean), 0e0))) END AS prior_share
 FROM product_1
@@ -185,7 +183,7 @@ product_3 AS (
 SELECT
   *,
   greatest(0.01e0, prior_share * (1 - prior_share)) AS prior_variance,
-  CASE WHEN (coalesce((labels * coalesce(label_yp, 0e0) + 10 * borrowed * (pool_slope) * p_variance) / nullif(labels * coalesce(label_pp, 0e0) + 10 * borrowed * p_variance, 0), pool_slope)) IS NOT NULL THEN least(1e0, greatest(0e0, coalesce((labels * coalesce(label_yp, 0e0) + 10 * borrowed * (pool_slope) * p_variance) / nullif(labels * coalesce(label_pp, 0e0) + 10 * borrowed * p_variance, 0), pool_slope))) END AS slope
+  greatest(0e0, least(1 / nullif(greatest(0e0, unlabelled), 0), coalesce((labels * coalesce(label_yp / nullif(p_variance, 0), pool_slope) + 10 * borrowed * (pool_slope)) / nullif(labels + 10 * borrowed, 0), pool_slope))) AS slope
 FROM product_2
 ),
 product_4 AS (
