@@ -6,7 +6,7 @@
 
 benchmark_data = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: bench bench-spark bench-scale bench-growth bench-marts bench-gpu
+.PHONY: bench bench-spark bench-scale bench-growth bench-marts bench-shares bench-gpu
 bench: .venv/runtime-is-ready ## measure speed, memory and accuracy beside other ways (DATA=directory)
 	@$(bin)/python -m benchmarks.suite $(benchmark_data) $(ARGS)
 
@@ -21,6 +21,10 @@ bench-growth: .venv/runtime-is-ready ## measure memory and time as rows, one pro
 
 bench-marts: .venv/runtime-is-ready ## measure the marts of 2 million scores, of twice as many, and the refresh of a day
 	@$(bin)/python -m benchmarks.marts --rows 2000000 $(ARGS)
+
+bench-shares: .venv/runtime-is-ready ## measure estimated shares on sources that no training saw (DATA=directory)
+	@test -n "$(DATA)" || { echo "bench-shares needs DATA=directory, with reviews_pool.parquet in it" >&2; exit 2; }
+	@$(bin)/python -m benchmarks.shares $(benchmark_data) $(ARGS)
 
 bench-gpu: .venv/runtime-is-ready ## measure scoring on a CUDA GPU (DATA=directory)
 	@$(bin)/python -m benchmarks.gpu $(benchmark_data) $(ARGS)

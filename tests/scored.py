@@ -37,7 +37,7 @@ def made_up_scores(day: date, *, n_rows: int, model: str = MODELS[0], seed: int 
         {
             "review_id": np.arange(n_rows) + (day.toordinal() * 10 + seed) * 1000,
             "product_id": pa.array(product, pa.string()),
-            "stars": pa.array(rng.integers(1, 6, n_rows), pa.int8()),
+            "stars": pa.array(rng.integers(1, 6, n_rows), pa.int8(), mask=np.arange(n_rows) % 3 == 0),
             "positive_probability": pa.array(probability, mask=unscored),
             "sentiment": pa.array(label, mask=unscored),
             "score_status": status,

@@ -11,9 +11,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from estimated import ESTIMATE, ask, sums_of
 from pyspark.sql import SparkSession
 from scored import (
     FIRST_DAY,
@@ -34,6 +36,7 @@ from jobs.driver_mart import KEPT_TERMS
 from jobs.file_system import LocalFileSystem
 from jobs.lock import OutputLock
 from jobs.mart_schemas import MARTS, create_table, mart_schema
+from jobs.marts.estimates import estimate_steps, pool_columns, pool_prior, product_prior
 from jobs.owner import Owner
 from jobs.publish import Publication
 from sentiment_core.artifact import Model
@@ -405,6 +408,118 @@ def test_drift_is_told_and_closes_the_gate(spark: SparkSession, tmp_path: Path, 
     assert "drift: " in sentence
     # Nothing changed since, and the last day is still judged.
     assert summarize(*options)[0] == 5
+
+
+def expected_with_labels(rows: pd.DataFrame, weights: pd.Series) -> pd.DataFrame:
+    """``sentiment_product``: sums of single reviews in pandas, the pool of each month, and the steps in DuckDB."""
+    rows = rows[rows["scored"]].assign(w=weights, month=rows["day"].map("{:%Y-%m}".format)).fillna({"w": 0.0})
+    y = (rows["stars"] > 3).astype(float)
+
+    def grouped(*keys: str) -> pd.DataFrame:
+        found = []
+        for names, group in rows.groupby(list(keys), dropna=False):
+            sums = sums_of(
+                *(part.loc[group.index].to_numpy(float) for part in (rows["positive_probability"], y, rows["w"]))
+            )
+            found.append(sums | {"spread": 0.08 * len(group)} | dict(zip(keys, names)))
+        return pd.DataFrame(found)
+
+    months = grouped("month")
+    pools = ask(months.to_dict("records"), [*estimate_steps(pool_prior(), labelled=True), pool_columns()])
+    products = grouped("product", "month").merge(pools[["month", *pool_columns()]], on="month")
+    found = ask(products.to_dict("records"), estimate_steps(product_prior(pooled=True), labelled=True))
+    return found[["product", "month", "labelled_count", *ESTIMATE]]
+
+
+def of_scored(marts: Path) -> pa.Table:
+    table = mart(marts, "sentiment_product")
+    return table.filter(pa.compute.greater(table["scored"], 0))
+
+
+def test_labels_are_used_the_same_by_a_refresh_and_by_a_rebuild(tmp_path: Path, summarize: Summarize) -> None:
+    scores, marts = tmp_path / "scores", tmp_path / "marts"
+    days = write_scores(scores, n_days=12)
+    options = ("--label-column", "stars", "--positive-above", 3)
+    code, report, sentence = summarize(*options)
+    assert code == 0, sentence
+    rows = read_scores(scores)
+    assert report["labelled_rows"] == rows["stars"].notna().sum()
+    weights = rows["stars"].notna().astype(float)
+    assert_equals(of_scored(marts), expected_with_labels(rows, weights), loose={})
+    write_day(scores, days[2], made_up_scores(days[2], n_rows=31, seed=1))
+    assert summarize(*options)[1]["days"] == [str(days[2])]
+    refreshed = {name: mart(marts, name).to_pylist() for name in MARTS}
+    assert summarize(*options, "--rebuild")[0] == 0
+    for name in MARTS:
+        assert refreshed[name] == mart(marts, name).to_pylist(), name
+    code, _, sentence = summarize()
+    assert code == 2
+    assert "was made with the --label-column 'stars'" in sentence
+
+
+def label_file(path: Path, rows: pd.DataFrame, **columns: Any) -> Path:
+    labels = (rows["stars"] > 3).map({True: "positive", False: "0"}).where(rows["stars"].notna())
+    frame = pd.DataFrame({"review_id": rows["review_id"], "text": "", "label": labels, "weight": 2.5} | columns)
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_a_file_of_labels_is_used_with_its_weights_and_counted_anew_when_it_changes(
+    tmp_path: Path, summarize: Summarize
+) -> None:
+    scores, marts = tmp_path / "scores", tmp_path / "marts"
+    days = write_scores(scores, n_days=12)
+    rows = read_scores(scores)
+    weights = pd.Series(np.where(np.arange(len(rows)) % 2, 1.5, 4.0), rows.index)
+    labels = label_file(tmp_path / "labels.csv", rows, weight=weights)
+    code, report, sentence = summarize("--labels", labels)
+    assert code == 0, sentence
+    assert report["labelled_rows"] == rows["stars"].notna().sum()
+    expected = expected_with_labels(rows, weights.where(rows["stars"].notna()))
+    assert_equals(of_scored(marts), expected, loose={})
+    assert summarize("--labels", labels)[1]["days"] == []
+    label_file(labels, rows[rows["day"] != days[1]])
+    assert len(summarize("--labels", labels)[1]["days"]) == len(days)
+    label_file(labels, rows[rows["day"] != days[2]])
+    code, _, sentence = summarize("--labels", labels, "--date", days[0])
+    assert code == 2
+    assert "every day is counted anew" in sentence
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"label": "maybe"}, "labels that are neither 0 nor 1, negative nor positive"),
+        ({"weight": "heavy"}, "weights that are no number above 0"),
+        ({"weight": -1}, "weights that are no number above 0"),
+        ({"weight": "nan"}, "weights that are no number above 0"),
+        ({"label": ""}, "0 reviews are labelled"),
+        ({"review_id": 7}, "reviews are labelled more than once"),
+        ({"review_id": range(40)}, "labelled reviews are not in the scores"),
+    ],
+)
+def test_wrong_labels_are_refused_in_a_sentence(
+    tmp_path: Path, summarize: Summarize, columns: dict[str, Any], said: str
+) -> None:
+    table = made_up_scores(FIRST_DAY, n_rows=40)
+    write_day(tmp_path / "scores", FIRST_DAY, table)
+    labels = label_file(tmp_path / "labels.csv", read_scores(tmp_path / "scores"), **columns)
+    code, report, sentence = summarize("--labels", labels)
+    assert (code, report) == (3, {})
+    assert said in sentence
+    assert not list((tmp_path / "marts").rglob("*.parquet"))
+
+
+def test_a_column_of_labels_must_be_there_and_hold_one(tmp_path: Path, summarize: Summarize) -> None:
+    table = broken(made_up_scores(FIRST_DAY, n_rows=4), stars=pa.array([None] * 4, pa.int8()))
+    write_day(tmp_path / "scores", FIRST_DAY, table)
+    code, _, sentence = summarize("--label-column", "stars", "--positive-above", 3)
+    assert code == 3
+    assert "no review has a 'stars'" in sentence
+    code, _, sentence = summarize("--label-column", "grade")
+    assert code == 3
+    assert "the column 'grade' is missing" in sentence
+    assert summarize("--positive-label", "good")[0] == 2
 
 
 def sql_of(path: Path) -> list[str]:
