@@ -116,14 +116,20 @@ def assert_equals(found: pa.Table, expected: pd.DataFrame, *, loose: dict[str, d
 
 
 BY_GRID = {f"probability_p{p}": {"rtol": 0.0, "atol": 0.0005 + 1e-9} for p in (10, 50, 90)}
+# Sums of days times probabilities are of millionths.
+BY_LINE = {
+    f"trend_{length}{end}": {"rtol": 0.0, "atol": atol}
+    for length in ("7d", "28d")
+    for end, atol in (("", 2e-6), ("_p", 1e-3))
+}
 BY_RATIO = {f"tokens_p{p}": {"rtol": 0.01} for p in (10, 50, 90)}
 
 
 def test_every_mart_is_what_pandas_makes_of_the_single_reviews(made: tuple[Path, Path]) -> None:
     scores, marts = made
     rows = read_scores(scores)
-    assert_equals(mart(marts, "sentiment_daily"), expected_daily(rows), loose=BY_GRID)
-    assert_equals(mart(marts, "sentiment_overall"), expected_overall(rows), loose={})
+    assert_equals(mart(marts, "sentiment_daily"), expected_daily(rows), loose=BY_GRID | BY_LINE)
+    assert_equals(mart(marts, "sentiment_overall"), expected_overall(rows), loose=BY_LINE)
     assert_equals(mart(marts, "sentiment_product"), expected_product(rows), loose=BY_GRID)
     assert_equals(mart(marts, "model_daily"), expected_model(rows), loose=BY_RATIO)
     assert_equals(mart(marts, "sentiment_drivers"), expected_drivers(rows, kept=KEPT_TERMS), loose={})
