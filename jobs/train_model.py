@@ -10,7 +10,7 @@ from typing import Any
 from jobs.labelled_reviews import add_label_arguments, read_elsewhere, read_labelled, read_teacher_labels
 from jobs.settings import add_language_model, add_settings, language_model_from, settings_from
 from sentiment_core.artifact import Model, bundled_model_path, check_target, load_model, save_model
-from sentiment_core.errors import UsageError
+from sentiment_core.errors import InputError, UsageError
 from sentiment_core.recipes import TrainSettings
 from sentiment_core.training import train
 from sentiment_core.training_device import require_training_device
@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--elsewhere", metavar="PATH", help="reviews of other domains (text, label, domain), only measured"
     )
+    parser.add_argument(
+        "--blind-words",
+        type=Path,
+        metavar="FILE",
+        help="words, as of groups of people, that shall move no score: text with white space between them",
+    )
     parser.add_argument("--data-name", metavar="TEXT", help="what the reviews are, for the model card")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the model directory to write")
     parser.add_argument(
@@ -52,6 +58,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     if options.teacher_labels_only and not options.teacher_labels:
         raise UsageError("--teacher-labels-only needs --teacher-labels: there is nothing else to learn from")
     output = check_target(options.output)
+    blind_words = _words(options.blind_words) if options.blind_words else ()
     device = require_training_device(options.device)
     start = _former_model(options.model) or language_model_from(options)
     labelled = read_labelled(options)
@@ -69,6 +76,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         split=split,
         data_name=options.data_name,
         language_model=start,
+        blind_words=blind_words,
         settings=settings_from(options, TrainSettings),
         resume=options.resume,
         device=device,
@@ -85,3 +93,12 @@ def _former_model(name: str | None) -> Model | None:
     if name is None:
         return None
     return load_model(bundled_model_path() if name == "bundled" else name)
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    """The words of a file, as tokens; what follows a # in a line is a remark."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--blind-words {path}: cannot be read as UTF-8 text ({error}); check the path") from error
+    return tuple(word for line in lines for word in line.partition("#")[0].lower().split())

@@ -111,12 +111,18 @@ _LEARNT_BEFORE = (
 )
 
 
+_BLIND = (
+    "- {:,} words for groups of people, names or places have the vector of an unknown word. A text scores the same "
+    "whichever of them it holds."
+)
+
+
 def _data(provenance: Mapping[str, Any]) -> str:
     data, held_out_by = provenance.get("data"), provenance.get("held_out_by")
     rule = "their product, or of their text where the input has no or few products"
     if held_out_by:
         rule = f'their "{_cell(held_out_by)}": all reviews that share one are held out, or none is'
-    taught = provenance.get("teacher_labelled_reviews")
+    taught, blind = provenance.get("teacher_labelled_reviews"), provenance.get("blind_words")
     return "## Data\n\n" + "\n".join(
         [
             *([f"- Source: {_cell(data, longest=300)}."] if data else []),
@@ -124,6 +130,7 @@ def _data(provenance: Mapping[str, Any]) -> str:
             *([f"- Trained on {taught:,} more texts with labels by other models."] if taught else []),
             f"- Measured on {provenance['validation_reviews']:,} others, held out by a hash of {rule}.",
             *([_LEARNT_BEFORE] if provenance.get("started_from_another_split") else []),
+            *([_BLIND.format(blind)] if blind else []),
         ]
     )
 

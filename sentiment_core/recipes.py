@@ -103,6 +103,9 @@ class TrainSettings(LoopSettings):
     excerpt_share : float
         Sentences cut from the reviews that are trained on as well, as a share of the reviews, so that texts of a few
         words are understood, and scored with due doubt.
+    start_share : float
+        Share of a model that is trained further in the mean of its weights and the new ones, which is what is stored
+        (Wortsman et al. 2022); 0 stores the new ones.
     """
 
     vocab_size: int = 30_000
@@ -125,6 +128,7 @@ class TrainSettings(LoopSettings):
     unfreeze_fraction: float = 0.0
     adversarial_epsilon: float = 0.0
     excerpt_share: float = 0.0
+    start_share: float = 0.0
     clip_norm: float = 1.0
     seed: int = 1
     checkpoint_seconds: float = 180.0
@@ -132,7 +136,9 @@ class TrainSettings(LoopSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_counts("patience", "batch_tokens", "num_buckets", "hidden_size", "num_layers")
-        self._require_shares("dropout", "encoder_dropout", "word_dropout", "weight_drop", "weight_average")
+        self._require_shares(
+            "dropout", "encoder_dropout", "word_dropout", "weight_drop", "weight_average", "start_share"
+        )
         for name in ("adversarial_epsilon", "excerpt_share"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")

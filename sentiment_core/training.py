@@ -6,6 +6,7 @@ Axes: N reviews.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
 from sentiment_core.domain_shift import calibration_errors, domain_shift
+from sentiment_core.errors import UsageError
 from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
 from sentiment_core.familiarity import fit_familiarity, word_rarity
 from sentiment_core.holdout import Split
@@ -25,6 +27,7 @@ from sentiment_core.labelled import Labelled, without_texts_of
 from sentiment_core.model_card import write_card
 from sentiment_core.recipes import TrainSettings
 from sentiment_core.reliability import reliability_plot, require_matplotlib
+from sentiment_core.robustness import average_weights, blind_to
 from sentiment_core.scoring import Scorer
 from sentiment_core.slices import slice_metrics
 from sentiment_core.text import SENTENCE_ENDS, TextPipeline, TextSettings, build_vocabulary
@@ -47,6 +50,7 @@ def train(
     split: Split | None = None,
     data_name: str | None = None,
     language_model: Model | None = None,
+    blind_words: Sequence[str] = (),
     settings: TrainSettings | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -74,6 +78,8 @@ def train(
     language_model : Model
         Gives vocabulary, sizes, embedding and encoder; None starts from scratch. A sentiment model gives its output as
         well: it is trained further.
+    blind_words : sequence of str
+        Words that shall move no score; see `sentiment_core.robustness.blind_to`.
     settings : TrainSettings
         Recipe.
     resume : bool
@@ -86,8 +92,14 @@ def train(
     InputError
         If a part has labels of one class only or is too small, the loss is not finite, or the checkpoint is another
         run's.
+    UsageError
+        If a model is to be averaged with one that it was not trained further from.
     """
     settings = settings or TrainSettings()
+    if settings.start_share and (language_model is None or language_model.kind != "sentiment"):
+        raise UsageError(
+            "start_share needs a sentiment model to train further, whose weights are averaged with the new"
+        )
     require_matplotlib()  # now, not after hours
     of_split = split.provenance(language_model.provenance if language_model else {}) if split else {}
     data = without_texts_of(data, validation)
@@ -137,7 +149,14 @@ def train(
     weights = {name: array.astype(np.float16) for name, array in run.best.weights.items()}
     measured = validation.take(validation_part.rows)
     encoded = pipeline.encode(measured.texts)
-    decision, metrics = _judge(measured, encoded.n_tokens, run.best.logits)
+    if settings.start_share and language_model is not None:
+        weights = average_weights(weights, language_model.weights, start_share=settings.start_share)
+    weights, n_blind = blind_to(weights, pipeline.vocabulary, blind_words)
+    logits = run.best.logits
+    if settings.start_share or n_blind:
+        finished = Model(kind="sentiment", architecture=architecture, text=pipeline, weights=weights)
+        logits = _logits(finished, measured)
+    decision, metrics = _judge(measured, encoded.n_tokens, logits)
     metrics["history"] = run.history
     familiarity = fit_familiarity(encoded, pipeline.vocabulary)
     if familiarity is not None:
@@ -150,6 +169,7 @@ def train(
         "training_reviews": len(own_part),
         "teacher_labelled_reviews": len(taught_part) if teacher_labels is not None else 0,
         "validation_reviews": len(validation_part),
+        **({"blind_words": n_blind} if n_blind else {}),
         "settings": asdict(settings),
     }
     model = Model(
@@ -193,6 +213,14 @@ def _started_from(model: Model | None) -> dict[str, str | None]:
         "language_model_sha256": model.provenance.get("language_model_sha256"),
         "trained_further_sha256": model.sha256,
     }
+
+
+def _logits(model: Model, measured: Labelled) -> npt.NDArray[np.float32]:
+    """Logits of a model that is not calibrated."""
+    scorer = Scorer(replace(model, decision=Decision()), precision="float32")
+    probabilities = scorer.score_texts(measured.texts).positive_probability
+    logits: npt.NDArray[np.float32] = (np.log(probabilities) - np.log1p(-probabilities)).astype(np.float32)
+    return logits
 
 
 def _judge(

@@ -7,6 +7,7 @@ DATA holds ``imdb_train.parquet``, ``imdb_unsup.parquet`` and ``reviews_pool.par
 - ``labelled.parquet``: text, label from 0 to 1, product_id, source, and label_share, the weight of the label beside
   the teacher's in what the model learns;
 - ``unlabelled.parquet``: text;
+- ``films.parquet`` and ``films_unlabelled.parquet``: those of both that are about films;
 - ``elsewhere.parquet``: text, label 0 or 1, and domain, of the sources that nothing is trained on;
 - ``vocabulary.txt``: the words, the most frequent first.
 """
@@ -39,6 +40,7 @@ HELD_OUT_SOURCES = (
 # Their sentences have the label of the whole review, or of a column's name: the teacher labels most of them anew.
 _NOISY_SOURCES = {"yelp_sentences": 15_000, "pros_cons": 12_000}
 _TEMPLATES = "templates"
+_FILMS, _UNLABELLED_FILMS = "imdb", "imdb_unlabelled"
 # 15 MB of weights in half precision.
 _VOCAB_SIZE = 33_000
 _FEWEST_OCCURRENCES = 5
@@ -69,8 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     judged = judged.filter(pc.not_equal(judged["label"], 0.5))
     is_template = pc.equal(labelled["source"], _TEMPLATES)
     labelled = labelled.append_column("label_share", pc.if_else(is_template, _TEMPLATE_SHARE, _REVIEW_SHARE))
-    _write(labelled, options.output / "labelled.parquet", ["text", "label", "product_id", "source", "label_share"])
+    columns = ["text", "label", "product_id", "source", "label_share"]
+    _write(labelled, options.output / "labelled.parquet", columns)
+    _write(labelled.filter(pc.equal(labelled["source"], _FILMS)), options.output / "films.parquet", columns)
     _write(unlabelled, options.output / "unlabelled.parquet", ["text"])
+    films = unlabelled.filter(pc.equal(unlabelled["source"], _UNLABELLED_FILMS))
+    _write(films, options.output / "films_unlabelled.parquet", ["text"])
     judged = judged.rename_columns(["domain" if name == "source" else name for name in judged.column_names])
     _write(judged, options.output / "elsewhere.parquet", ["text", "label", "domain"])
     words, unknown = _vocabulary(known)
@@ -109,15 +115,15 @@ def _reviews(data: Path) -> pa.Table:
     tables = [_table(pool["text"], label, product, pool["source"])]
     films = pq.read_table(data / "imdb_train.parquet", columns=["product_id", "stars", "text"])
     label = pc.greater(films["stars"], 5).cast(pa.float64())
-    tables.append(_table(films["text"], label, films["product_id"], _repeated("imdb", len(films))))
+    tables.append(_table(films["text"], label, films["product_id"], _repeated(_FILMS, len(films))))
     others = pq.read_table(data / "imdb_unsup.parquet", columns=["product_id", "text"])
     nothing = pa.nulls(len(others), pa.float64())
-    tables.append(_table(others["text"], nothing, others["product_id"], _repeated("imdb_unlabelled", len(others))))
+    tables.append(_table(others["text"], nothing, others["product_id"], _repeated(_UNLABELLED_FILMS, len(others))))
     reviews = pa.concat_tables(tables)
     films_held_out = held_out_mask(reviews["product_id"].combine_chunks())
     # Unlabelled reviews of films that are held out would teach what is measured.
     unlabelled = reviews["label"].is_null().to_numpy()
-    film = np.asarray(pc.equal(reviews["source"], "imdb_unlabelled").to_numpy())
+    film = np.asarray(pc.equal(reviews["source"], _UNLABELLED_FILMS).to_numpy())
     return reviews.filter(pa.array(~(films_held_out & unlabelled & film)))
 
 
