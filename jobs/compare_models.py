@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.extra_columns import probability_of
-from jobs.model_comparison import SIDES, compare_models, compare_verdicts, paired_scores
+from jobs.model_comparison import SIDES, compare_models, compare_shares, compare_verdicts, paired_scores
 from jobs.reading import open_table, refusing_unreadable
 from jobs.run_reports import RunReports
 from jobs.schema import column
@@ -57,13 +57,14 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         found = compare_models(paired, n_largest=options.largest)
         if not found["scored_by_both"]:
             raise InputError(f"{options.scores}: no review has a probability of both models; score them side by side")
+        labels = {
+            "label_column": options.label_column,
+            "positive_above": options.positive_above,
+            "positive_label": options.positive_label,
+        }
         if options.label_column is not None:
-            found["labels"] = compare_verdicts(
-                paired,
-                label_column=options.label_column,
-                positive_above=options.positive_above,
-                positive_label=options.positive_label,
-            )
+            found["labels"] = compare_verdicts(paired, **labels)
+        found["shares"] = compare_shares(paired, models, **labels)
     emit({"models": models} | found)
     return _sentence(models, found)
 

@@ -12,6 +12,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.extra_columns import probability_of
+from jobs.marts.estimates import LABEL_SUMS, estimate_steps, pool_prior
+from jobs.marts.share_corrections import correction_of
 from jobs.paired_tests import mcnemar_exact, paired_difference
 from jobs.proportions import Z95
 from jobs.schema import column
@@ -20,7 +22,7 @@ from jobs.tables.label_columns import is_positive
 from jobs.tables.labels import no_such_label
 from sentiment_core.errors import InputError
 
-__all__ = ["SIDES", "compare_models", "compare_verdicts", "paired_scores"]
+__all__ = ["SIDES", "compare_models", "compare_shares", "compare_verdicts", "paired_scores"]
 
 SIDES = ("champion", "challenger")
 _LABELS = ("negative", "neutral", "positive")
@@ -109,6 +111,53 @@ def compare_verdicts(
         "accuracy_difference_high": high,
         "mcnemar_p": mcnemar_exact(first, second),
     }
+
+
+def compare_shares(
+    paired: DataFrame,
+    models: Mapping[str, Mapping[str, Any]],
+    *,
+    label_column: str | None,
+    positive_above: float,
+    positive_label: str | None = None,
+) -> dict[str, Any]:
+    """Of both sides the estimated share of positive reviews, of all that both scored, as in the marts.
+
+    Parameters
+    ----------
+    paired : DataFrame
+    models : mapping
+        Of both `SIDES`; ``domain_shift`` is that of the model's metrics, if its run reported one.
+    label_column : str or None
+        By which labels the estimate is made surer.
+    positive_above : float
+    positive_label : str, optional
+    """
+    both = paired.where(F.col(SIDES[0]).isNotNull() & F.col(SIDES[1]).isNotNull())
+    label = F.lit(None).cast("int")
+    if label_column is not None:
+        label = is_positive(
+            both.schema, label_column, positive_above=positive_above, positive_label=positive_label
+        ).cast("int")
+    both = both.select(*SIDES, label.alias("label"))
+    shares = {}
+    for side in SIDES:
+        correction = correction_of(models[side].get("domain_shift"))
+        p, w = F.col(side), F.when(F.col("label").isNotNull(), 1.0).otherwise(0.0)
+        y = F.coalesce(F.col("label"), F.lit(0))
+        q = p + p * (1 - p) * (correction.shift + correction.sharpness * (1 - 2 * p))
+        terms = (w, w * y, w * p, w * p * p, w * y * p)
+        sums = {"p": p, "pp": p * p, "q": q, **dict(zip(LABEL_SUMS, (*terms, *terms)))}
+        frame = both.agg(
+            F.count(F.lit(1)).alias("scored"),
+            F.count("label").alias("labelled_count"),
+            *((F.coalesce(F.sum(_nano(value)), F.lit(0)) / _NANO).alias(name) for name, value in sums.items()),
+        ).withColumn("spread", F.col("scored") * correction.standard_deviation)
+        for step in estimate_steps(pool_prior(), labelled=True):
+            frame = frame.withColumns({name: F.expr(sql) for name, sql in step.items()})
+        names = ("estimated_share", "estimated_share_low", "estimated_share_high", "labelled_count")
+        shares[side] = frame.select(*names).collect()[0].asDict()
+    return shares
 
 
 def _differences(both: DataFrame) -> dict[str, float]:

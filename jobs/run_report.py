@@ -106,7 +106,13 @@ def describe_run(
     settings = ("engine", "precision", "device", "max_failed_ratio", "only_new", "drivers")
     model = models.first
     named = [
-        {"name": name, "sha256": model.sha256, **_cut_offs(model)} for name, model in zip(models.names, models.models)
+        {
+            "name": name,
+            "sha256": model.sha256,
+            **_cut_offs(model),
+            "domain_shift": model.metrics.get("domain_shift"),
+        }
+        for name, model in zip(models.names, models.models)
     ]
     return {
         "contract_version": CONTRACT_VERSION,

@@ -249,12 +249,23 @@ def _calibration_by_domain(errors: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _shift(shift: Mapping[str, Any]) -> str:
-    return _paragraph(
+    said = (
         f"Over {shift['domains']} domains the true share of positive reviews differs from the mean probability by "
         f"{shift['mean']:+.4f} on average (standard error {shift['standard_error']:.4f}), with a standard deviation of "
         f"{shift['standard_deviation']:.4f} between domains (random effects, DerSimonian and Laird 1986): this is the "
         "error to expect of a share in a domain that nobody labelled, beside that of sampling."
     )
+    correction = shift.get("correction")
+    if correction:
+        said += (
+            f" The estimated share of the tables for dashboards adds {correction['shift']:+.4f} times the mean of "
+            f"p (1 - p) and {correction['sharpness']:+.4f} times the mean of p (1 - p) (1 - 2 p). On each of "
+            f"{correction['domains']} domains, corrected by the others alone, it then errs by "
+            f"{correction['mean_absolute_error']:.4f} on average instead of by "
+            f"{correction['mean_absolute_error_uncorrected']:.4f}, with a standard deviation of "
+            f"{correction['standard_deviation']:.4f}."
+        )
+    return _paragraph(said)
 
 
 def _weaknesses(slices: Sequence[Mapping[str, Any]], accuracy: float) -> str:

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.meta_analysis import combine_effects
 
-from sentiment_core.domain_shift import FEWEST_REVIEWS, calibration_errors, domain_shift, random_effects
+from sentiment_core.domain_shift import (
+    FEWEST_REVIEWS,
+    calibration_errors,
+    domain_shift,
+    random_effects,
+    share_correction,
+)
 from sentiment_core.evaluation import evaluate_probabilities
 
 
@@ -86,3 +92,54 @@ def test_calibration_errors_are_those_of_each_large_domain() -> None:
     for index, row in enumerate(found):
         rows = slice(index * FEWEST_REVIEWS, (index + 1) * FEWEST_REVIEWS)
         assert row["ece"] == pytest.approx(evaluate_probabilities(positive[rows], probabilities[rows]).ece)
+
+
+def doubtful(
+    n_domains: int, *, shift: float, sharpness: float, seed: int, n: int = 400
+) -> tuple[pa.Array, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Domains of different doubt and leaning, whose shares follow from both as `share_correction` says."""
+    rng = np.random.default_rng(seed)
+    domains, positive, probabilities = [], [], []
+    for index in range(n_domains):
+        p = rng.beta(*rng.uniform(0.3, 3, 2), n)
+        share = p + p * (1 - p) * (shift + sharpness * (1 - 2 * p))
+        positive.append(rng.random(n) < np.clip(share, 0, 1))
+        probabilities.append(p)
+        domains += [f"domain {index}"] * n
+    return pa.array(domains), np.concatenate(positive), np.concatenate(probabilities)
+
+
+def test_the_correction_of_shares_is_found_and_its_error_is_that_of_domains_left_out() -> None:
+    domains, positive, probabilities = doubtful(60, shift=0.4, sharpness=-0.5, seed=3)
+    found = share_correction(domains, positive, probabilities)
+    assert found is not None
+    assert found["shift"] == pytest.approx(0.4, abs=0.06)
+    assert found["sharpness"] == pytest.approx(-0.5, abs=0.25)
+    assert found["standard_deviation"] < 0.02
+    names = np.array(domains.to_pylist())
+    left = []
+    for name in dict.fromkeys(names):
+        rest, own = names != name, names == name
+        one = share_correction(pa.array(names[rest]), positive[rest], probabilities[rest])
+        assert one is not None
+        p = probabilities[own]
+        corrected = (p + p * (1 - p) * (one["shift"] + one["sharpness"] * (1 - 2 * p))).mean()
+        left.append(abs(positive[own].mean() - corrected))
+    assert found["mean_absolute_error"] == pytest.approx(np.mean(left), abs=1e-9)
+    assert found["mean_absolute_error"] < 0.5 * found["mean_absolute_error_uncorrected"]
+
+
+def test_a_correction_that_does_not_help_is_none() -> None:
+    """Probabilities that are right need no correction, and chance makes none."""
+    found = share_correction(*doubtful(8, shift=0.0, sharpness=0.0, seed=4))
+    assert found is not None
+    assert (found["shift"], found["sharpness"]) == (0.0, 0.0)
+    assert found["standard_deviation"] < 0.02
+
+
+def test_too_few_or_too_small_domains_tell_no_correction() -> None:
+    assert share_correction(*doubtful(5, shift=0.4, sharpness=0.0, seed=5)) is None
+    assert share_correction(*doubtful(20, shift=0.4, sharpness=0.0, seed=6, n=FEWEST_REVIEWS - 1)) is None
+    found = domain_shift(*doubtful(6, shift=0.4, sharpness=0.0, seed=7))
+    assert found is not None
+    assert found["correction"]["domains"] == 6

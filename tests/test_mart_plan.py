@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jobs.mart_plan import MartPlan, plan_refresh
 from jobs.mart_state import MartState
 from jobs.score_days import Folder
-from sentiment_core.errors import InputError
+from sentiment_core.errors import InputError, UsageError
 
 DAYS = [date(2026, 11, 1) + timedelta(number) for number in range(5)]
 EMPTY = MartState(settings={})
@@ -44,9 +44,11 @@ class StubScores:
 class StubReports:
     """Run reports in memory."""
 
-    def __init__(self, files: dict[str, str], histogram: list[int] | None = None) -> None:
+    def __init__(
+        self, files: dict[str, str], histogram: list[int] | None = None, shift: dict[str, float] | None = None
+    ) -> None:
         self.files = files
-        self._model = {"sha256": "c", "validation_histogram": histogram}
+        self._model = {"sha256": "c", "validation_histogram": histogram, "domain_shift": shift}
 
     def read(self, names: Any) -> list[dict[str, Any]]:
         return [{"name": name, "model": self._model} for name in names]
@@ -118,3 +120,29 @@ def test_a_new_validation_histogram_compares_every_day_anew() -> None:
     assert made.all_models
     assert made.state.validation == {"c": [1] * 15}
     assert not plan({}, made.state, reports=StubReports({"2026-11-02-x.json": "1"}, histogram=[1] * 15)).all_models
+
+
+SHIFT = {"mean": 0.0, "standard_error": 0.0, "standard_deviation": 0.04}
+
+
+def test_another_correction_of_a_known_model_counts_every_day_anew() -> None:
+    table = {"a": {DAYS[0]: 1}, "b": {DAYS[1]: 1}}
+    made = plan(table, EMPTY, reports=StubReports({"2026-11-01-x.json": "1"}))
+    assert not made.state.corrections["c"].is_known
+    again = StubReports({"2026-11-01-x.json": "1", "2026-11-02-x.json": "1"}, shift=SHIFT)
+    known = plan(table, made.state, reports=again)
+    assert known.days == frozenset(DAYS[:2])
+    assert known.folders == ("a", "b")
+    assert known.state.corrections["c"].standard_deviation == pytest.approx(0.04)
+    # An older report that tells none takes none away.
+    older = StubReports({**again.files, "2026-11-03-x.json": "1"})
+    assert not plan(table, known.state, reports=older).days
+    with pytest.raises(UsageError, match="every day is counted anew"):
+        plan(table, made.state, reports=again, dates=[DAYS[0]])
+
+
+def test_other_labels_count_every_day_anew() -> None:
+    table = {"a": {DAYS[0]: 1}, "b": {DAYS[1]: 1}}
+    made = plan(table, EMPTY, labels="one")
+    assert not plan(table, made.state, labels="one").days
+    assert plan(table, made.state, labels="two").days == frozenset(DAYS[:2])

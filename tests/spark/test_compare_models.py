@@ -12,8 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from estimated import ESTIMATE, ask, sums_of
 from pyspark.sql import SparkSession
 from statsmodels.stats.contingency_tables import mcnemar
+
+from jobs.marts.estimates import estimate_steps, pool_prior
 
 CUT_OFFS = {"champion": (0.3, 0.7), "challenger": (0.4, 0.55)}
 LABELS = ["negative", "neutral", "positive"]
@@ -125,6 +128,13 @@ def test_it_is_what_pandas_and_statsmodels_make_of_the_rows(compare: Compare, tm
     assert labels["both_wrong"] == counts.loc[False, False]
     assert labels["mcnemar_p"] == pytest.approx(mcnemar(counts.to_numpy(), exact=True).pvalue)
     assert f"on {len(both):,} reviews: the same sentiment in" in sentence
+    weight = both["stars"].notna().to_numpy(float)
+    positive = (both["stars"] > 3).to_numpy(float)
+    sums = [sums_of(both[name].to_numpy(float), positive, weight, spread=0.08) for name in BOTH]
+    shares = ask(sums, estimate_steps(pool_prior(), labelled=True))
+    for number, name in enumerate(BOTH):
+        assert [found["shares"][name][one] for one in ESTIMATE] == pytest.approx(shares[ESTIMATE].iloc[number].tolist())
+        assert found["shares"][name]["labelled_count"] == len(judged)
     # Labels as booleans say the same, and the other way round the difference turns its sign.
     code, again, sentence = compare("--label-column", "liked", "--champion", "challenger", "--largest", 0)
     assert code == 0, sentence
