@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jobs.marts.estimates import LABEL_SUMS, Steps, estimate_steps, pool_columns, pool_prior, product_prior
 
 __all__ = ["product_total"]
@@ -23,11 +25,11 @@ def product_total() -> str:
     """``CREATE VIEW`` of each product over all months, with its estimated share; its pool is all of them together."""
     spans = ("  min(first_day) AS first_day", "  max(last_day) AS last_day")
     parts = [
-        ("sums", "SELECT\n" + ",\n".join(("  product", *spans, *_SUMS)) + "\nFROM sentiment_product\nGROUP BY product"),
-        ("all_sums", "SELECT\n" + ",\n".join(_SUMS) + "\nFROM sentiment_product"),
+        ("sums", _query(("  product", *spans, *_SUMS), "sentiment_product", "GROUP BY product")),
+        ("all_sums", _query(_SUMS, "sentiment_product")),
         *_nested([*estimate_steps(pool_prior(), labelled=True), pool_columns()], name="all", start="all_sums"),
-        ("pool", "SELECT " + ", ".join(pool_columns()) + " FROM all_estimated"),  # noqa: S608  # no value, names alone
-        ("pooled", "SELECT * FROM sums CROSS JOIN pool"),
+        ("pool", _query([f"  {name}" for name in pool_columns()], "all_estimated")),
+        ("pooled", _query(["  *"], "sums CROSS JOIN pool")),
         *_nested(estimate_steps(product_prior(pooled=True), labelled=True), name="product", start="pooled"),
     ]
     columns = [
@@ -36,13 +38,13 @@ def product_total() -> str:
         "positive / nullif(scored, 0) AS positive_share",
         "p / nullif(scored, 0) AS mean_probability",
     ]
-    return (
-        "CREATE OR REPLACE VIEW product_total AS\nWITH "
-        + ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in parts)
-        + "\nSELECT\n"
-        + ",\n".join(f"  {column}" for column in columns)
-        + "\nFROM product_estimated;\n"
-    )
+    named = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in parts)
+    chosen = _query([f"  {column}" for column in columns], "product_estimated")
+    return f"CREATE OR REPLACE VIEW product_total AS\nWITH {named}\n{chosen};\n"
+
+
+def _query(columns: Iterable[str], source: str, *rest: str) -> str:
+    return "\n".join(("SELECT", ",\n".join(columns), f"FROM {source}", *rest))
 
 
 def _nested(steps: Steps, *, name: str, start: str) -> list[tuple[str, str]]:
@@ -50,7 +52,7 @@ def _nested(steps: Steps, *, name: str, start: str) -> list[tuple[str, str]]:
     parts = []
     for number, step in enumerate(steps, 1):
         target = f"{name}_estimated" if number == len(steps) else f"{name}_{number}"
-        columns = ",\n".join(f"  {sql} AS {column}" for column, sql in step.items())
-        parts.append((target, f"SELECT\n  *,\n{columns}\nFROM {start}"))
+        columns = ["  *", *(f"  {sql} AS {column}" for column, sql in step.items())]
+        parts.append((target, _query(columns, start)))
         start = target
     return parts

@@ -154,10 +154,17 @@ SELECT
 FROM all_12
 ),
 pool AS (
-SELECT pool_shift, pool_shift_variance, pool_slope, pool_residual FROM all_estimated
+SELECT
+  pool_shift,
+  pool_shift_variance,
+  pool_slope,
+  pool_residual
+FROM all_estimated
 ),
 pooled AS (
-SELECT * FROM sums CROSS JOIN pool
+SELECT
+  *
+FROM sums CROSS JOIN pool
 ),
 product_1 AS (
 SELECT
