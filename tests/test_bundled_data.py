@@ -14,7 +14,7 @@ import pytest
 
 from sentiment_core.holdout import held_out_mask
 from sentiment_core.text import SPECIAL_TOKENS
-from tools.bundled_model import prepare
+from tools.bundled_model import prepare, second_pass
 
 ELSEWHERE = "yelp_2021"
 assert ELSEWHERE in prepare.HELD_OUT_SOURCES
@@ -134,5 +134,29 @@ def test_the_same_data_make_the_same_tables(data: Path) -> None:
         assert prepare.main([str(data), str(data / name)]) == 0
     first, second = ({path.name: path.read_bytes() for path in (data / name).iterdir()} for name in ("first", "second"))
     assert first == second
-    assert first.keys() == {"labelled.parquet", "unlabelled.parquet", "elsewhere.parquet", "vocabulary.txt"}
+    assert first.keys() == {
+        "labelled.parquet", "unlabelled.parquet", "films.parquet", "films_unlabelled.parquet", "elsewhere.parquet",
+        "vocabulary.txt",
+    }  # fmt: skip
+    films = pq.read_table(data / "first/films.parquet")
+    assert set(films["source"].to_pylist()) == {"imdb"}
+    labelled = pq.read_table(data / "first/labelled.parquet", filters=[("source", "=", "imdb")])
+    assert sorted(films["text"].to_pylist()) == sorted(labelled["text"].to_pylist())
+    unlabelled = set(pq.read_table(data / "first/unlabelled.parquet")["text"].to_pylist())
+    assert set(pq.read_table(data / "first/films_unlabelled.parquet")["text"].to_pylist()) < unlabelled
     assert "templates" not in pq.read_table(data / "first/labelled.parquet")["source"].to_pylist()
+
+
+def test_the_second_pass_learns_films_and_templates_anew_and_others_once(tmp_path: Path) -> None:
+    def write(name: str, texts: list[str], targets: list[float], column: str) -> str:
+        pq.write_table(pa.table({"text": texts, column: targets}), tmp_path / name)
+        return str(tmp_path / name)
+
+    films = write("films", ["a", "b"], [0.9, 0.2], "teacher_probability")
+    others = write("others", ["b", "c", "d", "t"], [0.5, 0.6, 0.7, 0.1], "teacher_probability")
+    templates = write("templates", ["t", "u"], [1.0, 0.5], "positive")
+    assert second_pass.main([films, others, templates, str(tmp_path / "out")]) == 0
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    found = {row["text"]: row["teacher_probability"] for row in rows}
+    assert found == {"a": 0.9, "b": 0.2, "c": 0.6, "d": 0.7, "t": 1.0, "u": 0.5}
+    assert len(rows) == len(found)

@@ -31,7 +31,7 @@ def test_the_recipe_is_made_of_options_that_exist(device: str) -> None:
     # Of all steps, as if none had been done here.
     printed = make("-n", "-B", "DATA=some", "ENCODER=other", f"DEVICE={device}").stdout.replace("\\\n", " ")
     commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith(".venv/bin/sentiment ")]
-    assert sorted(command[0] for command in commands) == ["label", "pretrain", "teach", "train"]
+    assert sorted(command[0] for command in commands) == ["label", "label", "pretrain", "teach", "train", "train"]
     written: list[str] = []
     for verb, *arguments in commands:
         parser = argparse.ArgumentParser()
@@ -40,8 +40,11 @@ def test_the_recipe_is_made_of_options_that_exist(device: str) -> None:
         if verb in SETTINGS:
             settings_from(options, SETTINGS[verb])
         assert options.device == device
-        read = [*getattr(options, "teacher", []), getattr(options, "language_model", "none") or "none"]
-        assert {name for name in read if name.startswith("build/")} <= set(written), "made by a step before it"
+        read = [*getattr(options, "teacher", []), *getattr(options, "models", [])]
+        read += [getattr(options, name, None) or "none" for name in ("language_model", "model")]
+        assert {str(name) for name in read if str(name).startswith("build/")} <= set(written), (
+            "made by a step before it"
+        )
         written.append(str(options.output))
     assert Path(written[-1]).name == "sentiment"
 
