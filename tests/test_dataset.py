@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import tiny_model
 from runs import labelled_reviews
+from support.packages import needs_mxnet
 
 from sentiment_core.dataset import Dataset, shuffled_batches
 from sentiment_core.errors import InputError
@@ -86,6 +87,7 @@ def test_one_class_only_is_refused(texts: list[str | None], positive: list[float
 
 
 @given(st.integers(1, 4000), st.integers(1, 30), st.booleans(), st.integers(0, 3))
+@needs_mxnet
 def test_an_epoch_sees_every_review_once_whatever_the_batches(
     batch_tokens: int, num_buckets: int, shuffle: bool, seed: int
 ) -> None:
@@ -100,6 +102,7 @@ def test_an_epoch_sees_every_review_once_whatever_the_batches(
     assert list(again) == batches, "NumPy's seed decides"
 
 
+@needs_mxnet
 def test_batches_hold_reviews_of_similar_length_under_the_budget() -> None:
     batches = list(DATASET.sampler(batch_tokens=600, num_buckets=6, shuffle=True))
     padded = [len(batch) * DATASET.lengths[batch].max() for batch in batches]
@@ -108,6 +111,7 @@ def test_batches_hold_reviews_of_similar_length_under_the_budget() -> None:
     assert max(len(batch) for batch in batches) > 3 * min(len(batch) for batch in batches if len(batch) > 1)
 
 
+@needs_mxnet
 def test_a_batch_is_padded_below_its_reviews() -> None:
     batch = [7, 3, 200]
     token_ids, lengths = DATASET.batch(batch)

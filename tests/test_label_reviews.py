@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from models import tiny_model
+from support.packages import NO_MXNET
 
 from jobs import label_reviews
 from jobs.sample_reviews import generate_reviews
@@ -398,6 +399,8 @@ def test_the_linear_model_does_not_learn_a_copy_of_what_is_measured(
 
 @pytest.fixture
 def train(sentiment: Any, place: Path, tmp_path: Path) -> Any:
+    pytest.importorskip("mxnet", reason=NO_MXNET)
+
     def train(*options: Any) -> tuple[int, list[dict[str, Any]], str]:
         usual = ["--input", place / "labelled.parquet", "--label-column", "stars", "--positive-above", 3]
         sizes = ["--hidden-size", 8, "--max-tokens", 60, "--batch-tokens", 1500, "--epochs", 1]

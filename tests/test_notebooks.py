@@ -19,6 +19,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from support.packages import needs_mxnet
 
 from jobs.sample_reviews import generate_reviews
 
@@ -94,6 +95,7 @@ def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNod
 
 
 @pytest.mark.slow
+@needs_mxnet
 def test_fine_tuning_gives_a_model_that_loads_and_beats_the_majority(fine_tuned: nbformat.NotebookNode) -> None:
     result = summary(fine_tuned)
     assert result["loads_again"]
@@ -110,6 +112,7 @@ def test_fine_tuning_gives_a_model_that_loads_and_beats_the_majority(fine_tuned:
 
 
 @pytest.mark.slow
+@needs_mxnet
 def test_own_reviews_are_held_out_by_product_and_a_language_model_is_trained(tmp_path: Path) -> None:
     reviews = generate_reviews(600, odd_texts=False)
     renamed = pa.table(
@@ -181,6 +184,7 @@ def test_stored_notebook_is_small_and_belongs_to_no_machine(path: Path) -> None:
 
 
 @pytest.mark.slow
+@needs_mxnet
 def test_stored_outputs_are_those_of_a_run(fine_tuned: nbformat.NotebookNode) -> None:
     [path] = [path for path in NOTEBOOKS if path.stem == FINE_TUNE]
     if os.environ.get("STORE_NOTEBOOKS"):

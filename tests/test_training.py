@@ -12,6 +12,7 @@ import pytest
 from models import tiny_model
 from reference import reference_logit, reference_probability
 from runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps, rows_of
+from support.with_mxnet import mx  # noqa: F401, what trains on the CPU
 
 from sentiment_core import fine_tuning, training, training_loop
 from sentiment_core.artifact import Model, load_model, save_model

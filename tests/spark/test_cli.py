@@ -19,6 +19,7 @@ import pytest
 from daemons import QUICK_JAVA
 from models import tiny_model
 from reference import reference_probability
+from support.packages import needs_mxnet
 
 from jobs import cli
 from jobs.sample_reviews import generate_reviews
@@ -82,6 +83,7 @@ def test_a_package_that_was_left_out_is_named_with_the_cure() -> None:
     assert "this verb needs duckdb, which is not installed; run `make setup`" in done.stderr.splitlines()[-1]
 
 
+@needs_mxnet
 def test_train_writes_a_model_that_evaluate_measures_as_its_card_says(
     sentiment: Any, labelled: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_evaluate_gives_the_metrics_of_the_oracles_probabilities(
     assert {name: rows[0][name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
+@needs_mxnet
 def test_pretrain_and_train_hold_out_the_same_products(sentiment: Any, tmp_path: Path) -> None:
     reviews = generate_reviews(1500, odd_texts=False)
     products = pa.array([f"product {index % 60}" for index in range(1500)])
@@ -140,6 +143,7 @@ def test_pretrain_and_train_hold_out_the_same_products(sentiment: Any, tmp_path:
 
 
 @pytest.mark.slow
+@needs_mxnet
 def test_a_language_model_is_trained_further(sentiment: Any, tmp_path: Path) -> None:
     pq.write_table(generate_reviews(1500, odd_texts=False), tmp_path / "in.parquet")
     options = ["--input", tmp_path / "in.parquet", "--batch-size", "8", "--bptt", "20", "--negatives", "50"]
@@ -168,6 +172,7 @@ def test_a_language_model_is_trained_further(sentiment: Any, tmp_path: Path) -> 
         ({"text": ["a", "b"], "label": [0, 1]}, ["--validation-fraction", "1"], 2, "held-out fraction"),
     ],
 )
+@needs_mxnet
 def test_train_refuses_wrong_input_in_one_sentence(
     sentiment: Any, tmp_path: Path, columns: dict[str, Any], options: list[str], code: int, says: str
 ) -> None:
@@ -408,6 +413,7 @@ def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_pat
     assert done.stderr.splitlines()[-1].startswith("sentiment score: done: published 20 rows")
 
 
+@needs_mxnet
 def test_the_bundled_language_model_is_one_to_start_from(sentiment: Any, tmp_path: Path) -> None:
     pq.write_table(generate_reviews(60, odd_texts=False), tmp_path / "in.parquet")
     code, _, sentence = sentiment(
