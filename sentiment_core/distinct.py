@@ -64,6 +64,7 @@ def distinct_texts(
             texts = [text if text is None else text.encode(errors="surrogatepass") for text in texts]
             texts = pa.array(texts, pa.large_binary())
     coded = valid_utf8(texts).dictionary_encode(null_encoding="encode")
-    encoding = Halving("the text pipeline", probe=lambda: encode(HARMLESS_TEXT), most_failed=most_failed)
+    harmless = pa.array([HARMLESS_TEXT], pa.large_string())
+    encoding = Halving("the text pipeline", probe=lambda: encode(harmless), most_failed=most_failed)
     encoded = surviving_ids(coded.dictionary, encode=encode, halving=encoding)
     return DistinctTexts(texts=coded.dictionary, rows=coded.indices.to_numpy(), encoded=encoded, encoding=encoding)

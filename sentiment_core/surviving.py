@@ -20,8 +20,8 @@ __all__ = ["HARMLESS_IDS", "HARMLESS_TEXT", "Ids", "Logits", "surviving_ids", "s
 Ids = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
 
-# What every engine can score, unless it can score nothing.
-HARMLESS_TEXT = pa.array(["good"], pa.large_string())
+# What every engine can score, unless it can score nothing. No array of Arrow, because its first one imports pandas.
+HARMLESS_TEXT = "good"
 HARMLESS_IDS = (np.full((1, 1), UNKNOWN_ID, np.int32), np.ones(1, np.int32))
 
 
