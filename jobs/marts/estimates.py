@@ -96,7 +96,7 @@ def product_prior(end: str = "", *, pooled: bool) -> Prior:
 
 def pool_columns(end: str = "") -> dict[str, str]:
     """What `product_prior` reads of a pool, after its `estimate_steps` with labels."""
-    alone = f"greatest(0e0, 1 / labels{end} - 1e0 / scored{end})"
+    alone = f"greatest(0e0, 1 / nullif(labels{end}, 0) - 1e0 / nullif(scored{end}, 0))"
     return {
         "pool_shift": f"coalesce(estimated_share{end} - corrected_mean{end}, 0e0)",
         "pool_shift_variance": f"coalesce({_spread(f'estimated_share{end}')}"
@@ -187,7 +187,7 @@ def change_steps(*, now: str, before: str, labelled: bool) -> Steps:
         {"change_deviation": deviation, "change_step": f"coalesce({step}, 0e0)" if labelled else step},
         {
             "change_z": "CASE WHEN abs(change) <= change_step THEN 0e0"
-            " ELSE (change - sign(change) * change_step) / change_deviation END",
+            " ELSE (change - sign(change) * change_step) / nullif(change_deviation, 0) END",
             "change_low": f"CASE WHEN change IS NOT NULL THEN greatest(-1e0, change - {half}) END",
             "change_high": f"CASE WHEN change IS NOT NULL THEN least(1e0, change + {half}) END",
         },

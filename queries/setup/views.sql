@@ -148,7 +148,7 @@ all_estimated AS (
 SELECT
   *,
   coalesce(estimated_share - corrected_mean, 0e0) AS pool_shift,
-  coalesce(greatest(0.01e0, estimated_share * (1 - estimated_share)) * CASE WHEN plain = 1 THEN greatest(0e0, 1 / labels - 1e0 / scored) ELSE unknown END, 0e0) AS pool_shift_variance,
+  coalesce(greatest(0.01e0, estimated_share * (1 - estimated_share)) * CASE WHEN plain = 1 THEN greatest(0e0, 1 / nullif(labels, 0) - 1e0 / nullif(scored, 0)) ELSE unknown END, 0e0) AS pool_shift_variance,
   coalesce(slope, 1e0) AS pool_slope,
   coalesce(residual, 1e0) AS pool_residual
 FROM all_12
