@@ -3,6 +3,9 @@
 CREATE OR REPLACE VIEW sentiment_daily AS
 SELECT * FROM read_parquet(getvariable('marts') || '/sentiment_daily/month=*/*.parquet', hive_types = {'month': VARCHAR});
 
+CREATE OR REPLACE VIEW sentiment_overall AS
+SELECT * FROM read_parquet(getvariable('marts') || '/sentiment_overall/month=*/*.parquet', hive_types = {'month': VARCHAR});
+
 CREATE OR REPLACE VIEW sentiment_product AS
 SELECT * FROM read_parquet(getvariable('marts') || '/sentiment_product/month=*/*.parquet', hive_types = {'month': VARCHAR});
 
