@@ -40,6 +40,8 @@ VERBS = {
     "summarize": ("jobs.summarize_scores", "make marts for dashboards from scores, and watch for drift"),
     "dashboard": ("jobs.dashboard", "write the marts as one HTML page"),
     "compare": ("jobs.compare_models", "compare two models that scored the same reviews"),
+    "sample": ("jobs.verbs.sample", "draw the scored reviews that are worth a label of your own"),
+    "calibrate": ("jobs.verbs.calibrate", "fit a model's probabilities to a few hundred labels of your own"),
     "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),
     "explain": ("jobs.explain_texts", "show what each word adds to the score of a text"),
     "doctor": ("jobs.doctor", "check this machine"),

@@ -101,12 +101,13 @@ def validation_histogram(metrics: Mapping[str, Any]) -> list[int] | None:
     table = metrics.get("calibration_table")
     if not table:
         return None
-    counts = [0] * HISTOGRAM_BINS
+    counts, n_reviews = [0] * HISTOGRAM_BINS, sum(row["n"] for row in table)
     for row in table:
         step = round(row["from"] * HISTOGRAM_BINS)
         if abs(row["from"] * HISTOGRAM_BINS - step) > 1e-6 or abs(row["to"] * HISTOGRAM_BINS - step - 1) > 1e-6:
             return None
-        counts[step] += int(row["n"])
+        # With weights, a table tells what share of all reviews those of a step stand for.
+        counts[step] += round(row["share"] * n_reviews) if "share" in row else int(row["n"])
     return counts
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "TEACHER_COLUMN",
     "LabelledReviews",
     "add_label_arguments",
+    "column_names",
     "held_out_rows",
     "holdout_column",
     "holdout_columns",
@@ -48,9 +49,9 @@ _BLOCK_BYTES = 16 << 20
 _JSON = ds.JsonFileFormat(read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES))
 
 _READING = ReadingSettings()
-# In CSV files: what stands for no label, and truth values in the order of their numbers.
+# In CSV files: what stands for no label, and words that need no explanation with their numbers.
 _NO_LABEL = ("", "na", "n/a", "nan", "null", "none", "#n/a")
-_TRUTHS = ("false", "true")
+_WORDS = {"false": 0.0, "true": 1.0, "negative": 0.0, "positive": 1.0}
 _ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
@@ -86,8 +87,8 @@ class LabelledReviews:
         return self.reviews.where(~self.held_out), self.reviews.where(measured)
 
 
-def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool = True) -> None:
-    """The options that say where the labelled reviews are."""
+def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool = True, split: bool = True) -> None:
+    """The options that say where the labelled reviews are, and how they are split; without ``split`` into halves."""
     parser.add_argument(
         "--input", required=input_required, metavar="PATH", help="Parquet, CSV or JSON lines; file or directory"
     )
@@ -95,16 +96,20 @@ def add_label_arguments(parser: argparse.ArgumentParser, *, input_required: bool
     parser.add_argument("--label-column", default="label", metavar="NAME")
     parser.add_argument("--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive")
     parser.add_argument("--positive-label", metavar="WORD", help=POSITIVE_LABEL_HELP)
-    parser.add_argument(
-        "--soft-labels",
-        action="store_true",
-        help="the labels are probabilities from 0 to 1 and are learnt as they are; held-out reviews between 1/3 and "
-        "2/3 are not measured",
-    )
+    if split:
+        parser.add_argument(
+            "--soft-labels",
+            action="store_true",
+            help="the labels are probabilities from 0 to 1 and are learnt as they are; held-out reviews between 1/3 "
+            "and 2/3 are not measured",
+        )
     parser.add_argument(
         "--product-column", default="product_id", metavar="NAME", help="reviews of one product are held out together"
     )
-    parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
+    if split:
+        parser.add_argument("--validation-fraction", type=float, default=0.1, metavar="F", help="share held out")
+    else:
+        parser.set_defaults(soft_labels=False, validation_fraction=0.5)
     add_reading_arguments(parser)
 
 
@@ -128,6 +133,13 @@ def read_batches(
         yield from _open(source, columns, reading=reading).to_batches(
             columns=list(dict.fromkeys(columns)), batch_size=_ROWS_PER_BATCH
         )
+
+
+def column_names(source: str | Path, *, reading: ReadingSettings = _READING) -> list[str]:
+    """Names of the columns of a file or directory."""
+    with _refusing_damaged(source):
+        names: list[str] = _open(source, [], reading=reading).schema.names
+        return names
 
 
 def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] = ()) -> LabelledReviews:
@@ -301,10 +313,10 @@ def _with_numbers(table: pa.Table, name: str) -> pa.Table:
     try:
         numbers = words.cast(pa.float64())
     except pa.ArrowInvalid:
-        truths = pc.index_in(lower, pa.array(_TRUTHS, lower.type))
-        if pc.any(pc.and_(pc.is_valid(words), pc.is_null(truths))).as_py():
+        known = pc.index_in(lower, pa.array(_WORDS, lower.type))
+        if pc.any(pc.and_(pc.is_valid(words), pc.is_null(known))).as_py():
             return table
-        numbers = pc.cast(truths, pa.float64())
+        numbers = pc.take(pa.array(_WORDS.values()), known)
     return table.set_column(table.schema.get_field_index(name), name, numbers)
 
 

@@ -44,12 +44,13 @@ def write_card(
     metrics : mapping
         ``validation`` as by `evaluate_probabilities`; optional: ``calibration_table``, ``slices`` as by
         `slice_metrics`, ``elsewhere`` (both, on texts of other domains), ``history``, ``labels_right`` with
-        ``labelled_share``, ``behaviour`` as by `evaluate_behaviour`, ``unfamiliar_share``, and ``domain_shift`` as by
-        the function of that name.
+        ``labelled_share``, ``behaviour`` as by `evaluate_behaviour`, ``unfamiliar_share``, ``domain_shift`` as by
+        the function of that name, and ``recalibration`` with the metrics ``before`` and ``after``.
     provenance : mapping
         ``training_reviews``, ``validation_reviews``; optional: ``language_model_sha256``, ``trained_further_sha256``
         (the model before this training), ``teacher_labelled_reviews``, ``data`` (what the reviews are), ``held_out_by``
-        (the column that decided), ``started_from_another_split``, ``settings``.
+        (the column that decided), ``started_from_another_split``, ``settings``; ``recalibrated_from_sha256`` (the model
+        before its calibration to own labels) with ``recalibration_labels`` and optional ``recalibration_data``.
     decision : Decision
         Calibration and cut-offs.
     architecture : Architecture
@@ -62,6 +63,7 @@ def write_card(
         _INTENDED_USE,
         _data(provenance),
         _quality(metrics["validation"]),
+        *([_recalibration(metrics["recalibration"], provenance)] if metrics.get("recalibration") else []),
         _calibration(metrics, decision),
         _labels(metrics, decision),
         *([_unfamiliar(familiarity, metrics.get("unfamiliar_share"))] if familiarity else []),
@@ -123,12 +125,13 @@ def _data(provenance: Mapping[str, Any]) -> str:
     if held_out_by:
         rule = f'their "{_cell(held_out_by)}": all reviews that share one are held out, or none is'
     taught, blind = provenance.get("teacher_labelled_reviews"), provenance.get("blind_words")
+    measured = "Its network was chosen on" if "recalibrated_from_sha256" in provenance else "Measured on"
     return "## Data\n\n" + "\n".join(
         [
             *([f"- Source: {_cell(data, longest=300)}."] if data else []),
             f"- Trained on {provenance['training_reviews']:,} labelled reviews.",
             *([f"- Trained on {taught:,} more texts with labels by other models."] if taught else []),
-            f"- Measured on {provenance['validation_reviews']:,} others, held out by a hash of {rule}.",
+            f"- {measured} {provenance['validation_reviews']:,} others, held out by a hash of {rule}.",
             *([_LEARNT_BEFORE] if provenance.get("started_from_another_split") else []),
             *([_BLIND.format(blind)] if blind else []),
         ]
@@ -144,12 +147,40 @@ def _quality(validation: Mapping[str, Any]) -> str:
 Accuracy and F1 cut at probability 0.5; the standard error is that of the accuracy."""
 
 
+_COMPARED = ("accuracy", "ece", "log_loss", "share_error")
+
+
+def _recalibration(found: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    data = provenance.get("recalibration_data")
+    rows = [[when, *(_number(found[when][name]) for name in _COMPARED)] for when in ("before", "after")]
+    return "\n\n".join(
+        [
+            "## Calibrated to own labels",
+            _paragraph(
+                f"The model `{provenance['recalibrated_from_sha256'][:12]}` with another calibration and other "
+                f"cut-offs, fitted to {provenance['recalibration_labels']:,} labels. Half of them were fitted and the "
+                "other half "
+                "was measured, then the other way round; the parameters in use are fitted to all of them. All figures "
+                "of this card but the epochs' are of these labels."
+            ),
+            *([f"The labels: {_cell(data, longest=300)}."] if data else []),
+            _table(["", *map(_title, _COMPARED)], rows),
+            "The share error is the mean probability less the share of positive reviews.",
+        ]
+    )
+
+
+_SAME_REVIEWS = (
+    "The epoch was chosen and the probabilities were calibrated on the same held-out reviews, so the figures of this "
+    "card are a little optimistic."
+)
+
+
 def _calibration(metrics: Mapping[str, Any], decision: Decision) -> str:
     text = "## Calibration\n\n" + _paragraph(
         f"Method `{_cell(decision.method)}`: the probability is "
         f"`sigmoid({decision.slope:.4f}*logit{decision.intercept:+.4f})`. `temperature` or `platt` is chosen by "
-        "cross-validated log loss. The epoch was chosen and the probabilities were calibrated on the same held-out "
-        "reviews, so the figures of this card are a little optimistic."
+        f"cross-validated log loss. {'' if metrics.get('recalibration') else _SAME_REVIEWS}"
     )
     rows = metrics.get("calibration_table")
     if not rows:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sentiment_core.artifact import Architecture, Decision, Model
+from sentiment_core.artifact import Architecture, Model
 from sentiment_core.behaviour.suite import evaluate_behaviour
+from sentiment_core.calibration import fit_decision, measure_decision
 from sentiment_core.checkpoint import data_digest
 from sentiment_core.dataset import Dataset
 from sentiment_core.domain_shift import calibration_errors, domain_shift
 from sentiment_core.errors import UsageError
-from sentiment_core.evaluation import calibration_table, choose_calibration, evaluate_probabilities, neutral_band
+from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.familiarity import fit_familiarity, word_rarity
 from sentiment_core.holdout import Split
 from sentiment_core.labelled import Labelled, without_texts_of
@@ -156,8 +156,10 @@ def train(
     if settings.start_share or n_blind:
         finished = Model(kind="sentiment", architecture=architecture, text=pipeline, weights=weights)
         logits = _logits(finished, measured)
-    decision, metrics = _judge(measured, encoded.n_tokens, logits)
-    metrics["history"] = run.history
+    decision = fit_decision(measured.positive >= 0.5, logits)
+    metrics = measure_decision(measured, encoded.n_tokens, decision.probability(logits), decision=decision) | {
+        "history": run.history
+    }
     familiarity = fit_familiarity(encoded, pipeline.vocabulary)
     if familiarity is not None:
         unfamiliar = familiarity.unfamiliar(encoded, word_rarity(pipeline.vocabulary))
@@ -221,35 +223,6 @@ def _logits(model: Model, measured: Labelled) -> npt.NDArray[np.float32]:
     probabilities = scorer.score_texts(measured.texts).positive_probability
     logits: npt.NDArray[np.float32] = (np.log(probabilities) - np.log1p(-probabilities)).astype(np.float32)
     return logits
-
-
-def _judge(
-    validation: Labelled, n_tokens: npt.NDArray[np.int32], logits: npt.NDArray[np.float32]
-) -> tuple[Decision, dict[str, Any]]:
-    """Calibrate on the validation part, choose the cut-offs there, and measure."""
-    positive = validation.positive >= 0.5
-    method, slope, intercept = choose_calibration(positive, logits.astype(np.float64))
-    probabilities = Decision(slope=slope, intercept=intercept).probability(logits)
-    negative_below, positive_from = neutral_band(positive, probabilities)
-    outside = (probabilities < negative_below) | (probabilities >= positive_from)
-    right = (probabilities >= 0.5) == positive
-    metrics = {
-        "validation": evaluate_probabilities(positive, probabilities).as_dict(),
-        "labelled_share": float(outside.mean()),
-        "labels_right": float(np.count_nonzero(right & outside) / max(1, np.count_nonzero(outside))),
-        "calibration_table": calibration_table(positive, probabilities),
-        "slices": slice_metrics(
-            validation.texts, n_tokens, positive, probabilities, label_values=validation.grades, label_name="grade"
-        ),
-    }
-    decision = Decision(
-        method=method,
-        slope=slope,
-        intercept=intercept,
-        negative_below=negative_below,
-        positive_from=positive_from,
-    )
-    return decision, metrics
 
 
 def _quality_elsewhere(scorer: Scorer, elsewhere: Labelled) -> tuple[dict[str, Any], dict[str, Any] | None]:
