@@ -89,9 +89,12 @@ def weights_of(column: pa.Array | pa.ChunkedArray, *, source: str, name: str = W
 
 
 def sheet_bytes(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """The file: UTF-8 with a byte order mark, by which spreadsheet programs know it, and Windows' line ends."""
+    """The file: UTF-8 with a byte order mark, by which spreadsheet programs know it, and Windows' line ends.
+
+    A NUL, which no file of text can hold, becomes U+FFFD.
+    """
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow(columns)
     writer.writerows(zip(*columns.values()))
-    return stream.getvalue().encode("utf-8-sig")
+    return stream.getvalue().replace("\0", "\ufffd").encode("utf-8-sig")
