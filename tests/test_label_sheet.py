@@ -34,9 +34,21 @@ def test_a_guarded_cell_comes_back(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [(17, "17"), (10**15 - 1, "9" * 15), (2**53 + 1, f"'{2**53 + 1}"), (-5, "'-5"), ("007", "'007"), ("1e5", "'1e5")],
+    [
+        (17, "17"),
+        (10**15 - 1, "9" * 15),
+        (2**53 + 1, f"'{2**53 + 1}"),
+        (-5, "'-5"),
+        ("007", "'007"),
+        ("1e5", "'1e5"),
+        ("desk-lamp", "desk-lamp"),
+        ("SEP2", "'SEP2"),
+        ("True", "'True"),
+        ("3-4", "'3-4"),
+        ("", "'"),
+    ],
 )
-def test_an_id_is_a_text_unless_it_is_a_number_that_every_program_keeps(value: object, cell: str) -> None:
+def test_an_id_is_a_text_unless_every_program_keeps_it_as_it_is(value: object, cell: str) -> None:
     assert guarded_name(value) == cell
 
 

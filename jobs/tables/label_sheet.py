@@ -39,7 +39,8 @@ MOST_CHARACTERS = 32_000
 _MARK = "'"
 # Also in the full-width forms that some programs take for the same, and after white space, which some take off.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠|%]|[\t\r\n']")
-_PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+# Numbers that every program keeps, and words: with a digit they may be a date, as `SEP2`.
+_KEPT = re.compile(r"0|[1-9][0-9]{0,14}|(?!(?i:true|false)\Z)[^\W\d_]\D*")
 
 
 def guarded(text: str) -> str:
@@ -48,9 +49,9 @@ def guarded(text: str) -> str:
 
 
 def guarded_name(value: object) -> str:
-    """An id or a product as a cell: with an apostrophe unless it is a number of at most 15 digits."""
+    """An id or a product as a cell: with an apostrophe unless it is a number of at most 15 digits, or a word."""
     text = str(value)
-    return text if _PLAIN_NUMBER.fullmatch(text) else _MARK + text
+    return text if _KEPT.fullmatch(text) else _MARK + text
 
 
 def unguarded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
