@@ -79,6 +79,7 @@ def _page(marts: OpenMarts, options: argparse.Namespace) -> tuple[bytes, dict[st
         "n_products": n_products,
         "n_reviews": n_reviews,
         "step": data["products"]["step"] if span else None,
+        "labelled": figures.labelled,
     }
     return render_page(content, data=data), {"products": n_products, "reviews": n_reviews}
 

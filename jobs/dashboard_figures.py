@@ -12,12 +12,19 @@ from jobs.score_counts import HISTOGRAM_BINS
 __all__ = ["RUNS_LISTED", "Figures", "read_figures"]
 
 _RUNS = "SELECT * EXCLUDE (month) FROM run_history ORDER BY run_date DESC, run_id DESC LIMIT {limit}"
-_COUNTS = """
+# The last 7 days: labels that the model gave to texts, and labels that are known.
+_WEEK = """
 SELECT
-  coalesce(sum(reviews), 0) AS reviews, coalesce(sum(scored), 0) AS scored, count(DISTINCT coalesce(product, ''))
-    AS products
-FROM sentiment_product
+  CAST(sum(negative) AS bigint) AS negative, CAST(sum(neutral) AS bigint) AS neutral,
+  CAST(sum(positive) AS bigint) AS positive, CAST(coalesce(sum(labelled_count), 0) AS bigint) AS labelled,
+  CAST(sum(struct_extract(label_sums, 'wy')) AS double)
+    / nullif(CAST(sum(struct_extract(label_sums, 'w')) AS double), 0) AS by_label,
+  CAST(sum(struct_extract(label_sums, 'wp')) AS double)
+    / nullif(CAST(sum(struct_extract(label_sums, 'w')) AS double), 0) AS by_text
+FROM sentiment_daily
+WHERE day > (SELECT max(day) FROM sentiment_daily) - 7
 """
+_LABELLED = "SELECT CAST(coalesce(sum(labelled_count), 0) AS bigint) AS labelled FROM sentiment_daily"
 # The worst first.
 _LEVELS = ("fail", "warn", "ok", "not judged")
 # Rows of a list, runs of the table, and runs of the chart.
@@ -32,6 +39,11 @@ class Figures:
     ----------
     trend : list of dict
         Days of all products together, the oldest first.
+    week : dict
+        The last 7 days: reviews by the label that the model gave them, ``labelled`` reviews whose label is known, and
+        the share of positive ones among these ``by_label`` and ``by_text``.
+    labelled : int
+        Reviews of all days whose label is known.
     falls, volumes : list of dict
         The products that fell most this week, and the days with unusually many reviews.
     quality : list of dict
@@ -48,6 +60,8 @@ class Figures:
     """
 
     trend: list[dict[str, Any]]
+    week: dict[str, Any]
+    labelled: int
     falls: list[dict[str, Any]]
     volumes: list[dict[str, Any]]
     quality: list[dict[str, Any]]
@@ -89,6 +103,8 @@ def read_figures(marts: OpenMarts) -> Figures:
     """Ask the queries."""
     return Figures(
         trend=marts.question("overall_trend"),
+        week=marts.rows(_WEEK)[0],
+        labelled=marts.rows(_LABELLED)[0]["labelled"],
         falls=marts.question("worst_movers")[:LISTED],
         volumes=marts.question("volume_anomalies")[:LISTED],
         quality=list(reversed(marts.question("data_quality"))),

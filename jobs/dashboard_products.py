@@ -22,6 +22,15 @@ _STEPS = (1, 7, 28)
 
 _TOTALS = """
 WITH latest AS (SELECT max(day) AS last_day FROM sentiment_daily),
+labels AS (
+  SELECT
+    product,
+    CAST(sum(struct_extract(label_sums, 'w')) AS double) AS w,
+    CAST(sum(struct_extract(label_sums, 'wy')) AS double) AS wy,
+    CAST(sum(struct_extract(label_sums, 'wp')) AS double) AS wp
+  FROM sentiment_product
+  GROUP BY product
+),
 recent AS (
   SELECT s.*, row_number() OVER (PARTITION BY s.product ORDER BY s.day DESC) AS age
   FROM sentiment_daily s CROSS JOIN latest
@@ -30,10 +39,13 @@ recent AS (
 SELECT
   CAST(t.product AS varchar) AS name, t.reviews, t.scored, t.negative, t.neutral, t.positive,
   t.estimated_share AS share, t.estimated_share_low AS low, t.estimated_share_high AS high,
+  CAST(coalesce(t.labelled_count, 0) AS bigint) AS labelled,
+  l.wy / nullif(l.w, 0) AS by_label, l.wp / nullif(l.w, 0) AS by_text,
   t.first_day, t.last_day, r.scored_7d, r.estimated_share_7d AS share_7d,
   r.change_7d AS change, r.change_7d_low AS change_low, r.change_7d_high AS change_high,
   7 * r.trend_28d AS trend, r.trend_28d_p AS trend_p
 FROM product_total t
+LEFT JOIN labels l ON l.product IS NOT DISTINCT FROM t.product
 LEFT JOIN recent r ON r.product IS NOT DISTINCT FROM t.product AND r.age = 1
 ORDER BY t.product NULLS LAST
 """

@@ -30,9 +30,13 @@ def write_marts(
     n_runs: int = 3,
     model: str = MODEL,
     terms: Sequence[str] = (),
+    labelled: bool = True,
     seed: int = 0,
 ) -> Path:
-    """Marts of products with reviews on `n_days` days each, the last of them `LAST_DAY`; drivers are these terms."""
+    """Marts of products with reviews on `n_days` days each, the last of them `LAST_DAY`; drivers are these terms.
+
+    The label of every scored review is known, or that of none.
+    """
     rng = np.random.default_rng(seed)
     days = [LAST_DAY - timedelta(n_days - 1 - number) for number in range(n_days)]
     place, day = (grid.ravel() for grid in np.meshgrid(np.arange(len(products)), np.arange(n_days), indexing="ij"))
@@ -41,7 +45,13 @@ def write_marts(
     write_mart(
         marts,
         "sentiment_daily",
-        {"product": names[place], "day": np.array(days, object)[day], **counts, **_windows(rng, len(place))},
+        {
+            "product": names[place],
+            "day": np.array(days, object)[day],
+            **counts,
+            **_sums(counts["scored"].tolist(), counts["positive"].tolist(), labelled=labelled),
+            **_windows(rng, len(place)),
+        },
         months=_months(np.array(days, object)[day]),
     )
     rows = pd.DataFrame({"place": place, "day": np.array(days, object)[day], **counts})
@@ -55,7 +65,7 @@ def write_marts(
             "product": [products[one] for one, _ in sums.index],
             "first_day": monthly["day"].min(),
             "last_day": monthly["day"].max(),
-            **_label_sums(sums["scored"].tolist(), sums["positive"].tolist()),
+            **_sums(sums["scored"].tolist(), sums["positive"].tolist(), labelled=labelled),
             **{name: sums[name] for name in counts},
         },
         months=[month for _, month in sums.index],
@@ -189,18 +199,22 @@ def _counts(rng: np.random.Generator, n_rows: int) -> dict[str, Any]:
     }
 
 
-def _label_sums(scored: Sequence[int], positive: Sequence[int]) -> dict[str, Any]:
-    """Every scored review has a label, and the model knew it."""
-    of_label = {"w": scored, "ww": scored} | dict.fromkeys(
-        ("wy", "wp", "wpp", "wyp", "wwy", "wwp", "wwpp", "wwyp"), positive
-    )
-    structs = [dict(zip(of_label, map(Decimal, one))) for one in zip(*of_label.values())]
-    sums = ("probability_sum", "corrected_sum", "corrected_square_sum")
+def _sums(scored: Sequence[int], positive: Sequence[int], *, labelled: bool) -> dict[str, Any]:
+    """Sums of scores and labels: a positive review has the probability 3/4, another one 0."""
+    known = scored if labelled else [0] * len(scored)
+    true = positive if labelled else known
+    parts = {"w": 1, "wy": 1, "wp": 3 / 4, "wpp": 9 / 16, "wyp": 3 / 4, "ww": 1, "wwy": 1, "wwp": 3 / 4}
+    parts |= {"wwpp": 9 / 16, "wwyp": 3 / 4}
+    structs = [
+        {name: Decimal((of if name in ("w", "ww") else yes) * part) for name, part in parts.items()}
+        for of, yes in zip(known, true)
+    ]
     return {
-        "labelled_count": scored,
+        "labelled_count": known,
         "label_sums": structs,
-        **{name: [Decimal(one) for one in positive] for name in sums},
-        "variance_sum": [Decimal(0) for _ in positive],
+        **{name: [Decimal(one * 3 / 4) for one in positive] for name in ("probability_sum", "corrected_sum")},
+        "corrected_square_sum": [Decimal(one * 9 / 16) for one in positive],
+        "variance_sum": [Decimal(one * 3 / 16) for one in positive],
         "spread_sum": [Decimal(one) / 20 for one in scored],
     }
 

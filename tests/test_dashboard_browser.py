@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def browser() -> Iterator[Browser]:
 def marts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     sha256 = load_model(bundled_model_path()).sha256
-    return write_marts(root / "marts", products=NAMES, n_days=40, n_runs=12, model=sha256, terms=TERMS)
+    return write_marts(root / "marts", products=NAMES, n_days=40, n_runs=12, model=sha256, terms=TERMS, labelled=True)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_products_are_searched_sorted_chosen_and_opened(browser: Browser, page: 
     with Watched(browser, page, **VIEWS["light"]) as watched:
         it = watched.page
         expect(it.locator("#found")).to_have_text("6 of 6 products")
-        for name in ("reviews", "share", "share_7d", "change", "trend"):
+        for name in ("reviews", "share", "by_label", "share_7d", "change", "trend"):
             for expected in ("descending", "ascending"):
                 if not (name == "reviews" and expected == "descending"):  # how it begins
                     it.locator(f"button[data-sort={name}]").click()
@@ -263,6 +264,90 @@ def test_the_rules_of_accessibility_hold(browser: Browser, page: Path, view: str
         assert found.violations_count == 0, found.generate_report()
         width = watched.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1]
+        watched.assert_quiet()
+
+
+CUT = """
+() => [...document.querySelectorAll('main .scroll, main table')]
+  .filter((one) => one.offsetParent && one.scrollWidth > one.parentElement.clientWidth + 1)
+  .map((one) => one.getAttribute('aria-label') ?? one.id)
+"""
+
+
+@pytest.mark.parametrize("fragment", ["", "#product=kettle", "#product=" + "x" * 80])
+def test_no_table_is_cut_on_a_phone_or_on_paper(browser: Browser, page: Path, fragment: str) -> None:
+    phone, paper = {"width": 390, "height": 844}, {"width": 718, "height": 1000}  # A4 within its margins
+    for viewport in (phone, paper):
+        with Watched(browser, page, fragment=fragment, viewport=viewport) as watched:
+            it = watched.page
+            if viewport is phone:
+                it.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+                it.wait_for_selector(".as-table[open] table", state="attached")
+            else:
+                it.emulate_media(media="print")
+            assert it.evaluate(CUT) == []
+            width = it.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert width[0] <= width[1]
+            if viewport is phone and not fragment:
+                cell = it.locator("#runs table.stacks tbody td").first
+                expect(cell).to_have_attribute("data-head", "Reviews")
+            watched.assert_quiet()
+
+
+def test_the_three_labels_are_one_bar_in_overview_table_and_product(browser: Browser, page: Path, marts: Path) -> None:
+    daily = pq.read_table(marts / "sentiment_daily").to_pandas()
+    week = daily[daily["day"] > daily["day"].max() - timedelta(7)]
+    kettle = daily[daily["product"] == "kettle"]
+    names = ["negative", "neutral", "positive"]
+
+    def expect_bar(bar: Locator, rows: Any) -> None:
+        widths = [float(rect.get_attribute("width") or 0) for rect in bar.locator("rect").all()]
+        total = sum(rows[name].sum() for name in names)
+        assert widths == pytest.approx([1000 * rows[name].sum() / total for name in names])
+        assert [rect.get_attribute("class") for rect in bar.locator("rect").all()] == names
+
+    with Watched(browser, page, **VIEWS["light"]) as watched:
+        it = watched.page
+        expect_bar(it.locator("#overview .bar-of-labels"), week)
+        expect(it.locator("#overview .labels .legend")).to_contain_text(f"({week['neutral'].sum()})")
+        row = it.locator("#product-table tbody tr", has=it.get_by_role("link", name="kettle"))
+        expect_bar(row.locator(".bar-of-labels"), kettle)
+        expect(row.locator(".labels-cell")).to_contain_text(f"{kettle['negative'].sum()} negative")
+        row.get_by_role("link").click()
+        expect_bar(it.locator("#product .bar-of-labels"), kettle)
+        expect(it.locator("#product .labels .legend")).to_contain_text(f"({kettle['positive'].sum()})")
+        watched.assert_quiet()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_page_says_what_is_estimated_and_from_how_many_labels(
+    browser: Browser, sentiment: Any, tmp_path: Path, labelled: bool
+) -> None:
+    marts = write_marts(tmp_path / "marts", labelled=labelled)
+    assert sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")[0] == 0
+    daily = pq.read_table(marts / "sentiment_daily").to_pandas()
+    known, of_lamp = daily["labelled_count"].sum(), daily[daily["product"] == "lamp"]
+    sums = {name: float(sum(row[name] for row in of_lamp["label_sums"])) for name in ("w", "wy", "wp")}
+    with Watched(browser, tmp_path / "page.html", **VIEWS["light"]) as watched:
+        it = watched.page
+        overview = it.locator("#overview")
+        expect(overview.locator(".lead")).to_contain_text("an estimated")
+        says = f"corrected by {known:,} known labels" if labelled else "no label is known"
+        expect(overview.locator(".note").first).to_contain_text(re.sub(r"\s+", " ", says))
+        expect(overview.get_by_text("positive by their label")).to_have_count(int(labelled))
+        expect(it.locator("[data-sort=by_label]")).to_have_count(int(labelled))
+        it.get_by_role("link", name="lamp").click()
+        expect(it.locator("#product .lead")).to_contain_text("An estimated")
+        note, facts = it.locator("#product .note").first, it.locator("#product .facts")
+        if labelled:
+            expect(note).to_contain_text(
+                f"corrected by {of_lamp['labelled_count'].sum():,} known labels of this product"
+            )
+            expect(facts).to_contain_text(f"{round(1000 * sums['wy'] / sums['w']) / 10:.1f} %")
+            expect(facts).to_contain_text(f"by their text {round(1000 * sums['wp'] / sums['w']) / 10:.1f} %")
+        else:
+            expect(note).to_contain_text("No label of this product is known")
+            expect(facts).not_to_contain_text("by label")
         watched.assert_quiet()
 
 

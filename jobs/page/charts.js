@@ -45,7 +45,18 @@ const draw = async (name, { spec, rows, columns, label }) => {
 const tableOf = (columns, rows) => {
   const head = element("tr", {}, ...columns.map(({ title, text }) => element("th", { scope: "col", text: title, className: text ? "" : "number" })));
   const lines = rows.map((row) => element("tr", {}, ...columns.map(({ of, text }) => element("td", { text: of(row), className: text ? "day" : "number" }))));
-  return element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines));
+  return labelled(element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines)));
+};
+
+// A table of many columns, of which each cell knows its head: where the page is narrow, a row is a list of them.
+const labelled = (table) => {
+  const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+  if (heads.length < 5) return table;
+  table.classList.add("stacks");
+  for (const line of table.tBodies[0]?.rows ?? []) {
+    [...line.cells].forEach((cell, place) => { cell.dataset.head = heads[place]; });
+  }
+  return table;
 };
 
 // Marks that show the row nearest to the pointer.

@@ -4,6 +4,15 @@ const fact = (title, value, small) => element(
   "div", {}, element("dt", { text: title }), element("dd", { text: value }, ...(small ? [" ", element("small", { text: small })] : [])),
 );
 
+const labelLegend = (row) => element(
+  "p", { className: "legend" }, "Labels of the texts:",
+  ...LABELS.map((name) => element(
+    "span", {},
+    drawn("svg", { width: 10, height: 10, "aria-hidden": "true" }, drawn("rect", { class: name, width: 10, height: 10 })),
+    `${name} ${percent((1000 * row[name]) / row.scored)} `, element("small", { text: `(${count(row[name])})` }),
+  )),
+);
+
 const courseOf = (course, place, window, firstDay) => rowsOf(without(course, "start"), course.start[place], course.start[place + 1])
   .map((row) => shareRow({
     time: firstDay + row.day * DAY, scored: row[`scored_${window}`],
@@ -12,8 +21,8 @@ const courseOf = (course, place, window, firstDay) => rowsOf(without(course, "st
 
 const drawCourse = async (rows, { name, days, step }) => {
   const last = rows.at(-1);
-  document.querySelector("#chart-course figcaption").textContent = `Positive share, ${days} days that end on each day, with its 95 % interval`;
-  const label = `Positive share of ${name ?? "reviews without a product"}; in the ${days} days to ${last.day} ${last.says}, 95 % interval ${last.within}.`;
+  document.querySelector("#chart-course figcaption").textContent = `Estimated share of positive reviews, ${days} days that end on each day, with its 95 % interval`;
+  const label = `Estimated share of positive reviews of ${name ?? "reviews without a product"}; in the ${days} days to ${last.day} ${last.says}, 95 % interval ${last.within}.`;
   await draw("course", shareOverTime({ rows, days, step, label }));
 };
 
@@ -99,13 +108,17 @@ const showProduct = async (place, { products, drivers, first_day: first }) => {
   section.hidden = false;
   section.querySelector("h2").append(named(row.name), ...fewTag(row.scored));
   section.querySelector(".lead").append(
-    row.scored ? element("strong", { text: percent(row.share) }) : "None",
-    ` of ${count(row.scored)} scored reviews are positive`,
-    row.scored ? ` (95 % interval ${interval(row.low, row.high)}).` : ": none has a probability.",
+    ...(row.scored
+      ? ["An estimated ", element("strong", { text: percent(row.share) }), ` of ${count(row.scored)} scored reviews are positive (95 % interval ${interval(row.low, row.high)}).`]
+      : ["None of its reviews has a probability."]),
   );
+  if (row.scored) section.querySelector(".labels").append(labelBar(row), labelLegend(row));
+  section.querySelector(".note").textContent = row.labelled
+    ? `The estimate comes from the probabilities of all texts, corrected by ${count(row.labelled)} known labels of this product and those of the others.`
+    : "No label of this product is known: the estimate comes from the probabilities of its texts, and from the labels of other products if some are known.";
   section.querySelector(".facts").append(
     fact("Reviews", count(row.reviews)),
-    fact("Negative, neutral, positive", `${count(row.negative)} \u00b7 ${count(row.neutral)} \u00b7 ${count(row.positive)}`),
+    ...(row.labelled ? [fact("Positive by label", percent(row.by_label), `of ${count(row.labelled)}; by their text ${percent(row.by_text)}`)] : []),
     fact("Last 7 days", percent(row.share_7d), row.scored_7d ? `of ${count(row.scored_7d)}` : ""),
     fact("Change in a week", points(row.change), row.change_low === null ? "" : `${pointsInterval(row.change_low, row.change_high)} points`),
     fact("Reviewed", `${isoDay(firstDay + row.first_day * DAY)} to ${isoDay(firstDay + row.last_day * DAY)}`),

@@ -5,7 +5,7 @@ const drawTrend = async (trend) => {
     time: Date.parse(row.day), scored: row.scored_7d,
     share: thousandths(row.estimated_share_7d), low: thousandths(row.estimated_share_7d_low), high: thousandths(row.estimated_share_7d_high),
   }));
-  const label = `Positive share of all products from ${rows[0].day} to ${rows.at(-1).day}; in the last 7 days ${rows.at(-1).says}, 95 % interval ${rows.at(-1).within}.`;
+  const label = `Estimated share of positive reviews of all products from ${rows[0].day} to ${rows.at(-1).day}; in the last 7 days ${rows.at(-1).says}, 95 % interval ${rows.at(-1).within}.`;
   await draw("trend", shareOverTime({ rows, days: 7, label }));
 };
 

@@ -83,10 +83,11 @@ const route = async (data, places) => {
 
 const start = async () => {
   startTheme();
+  document.querySelectorAll("main table:not(#product-table)").forEach(labelled);
   const data = await readData();
   if (data.products) {
     const rows = rowsOf(data.products.totals).map((row, place) => ({ ...row, place, searched: (row.name ?? "without a name").toLowerCase() }));
-    startProducts(rows, Date.parse(data.first_day));
+    startProducts(rows);
     const places = new Map(rows.map((row) => [keyOf(row.name), row.place]));
     addEventListener("hashchange", () => route(data, places));
     await route(data, places);

@@ -24,6 +24,21 @@ const intervalMark = ({ share: value, low, high }) => {
   return svg;
 };
 
+// How many texts the model labels negative, neutral and positive, as one bar. Of nothing there is none.
+const LABELS = ["negative", "neutral", "positive"];
+const labelBar = (row) => {
+  const total = LABELS.reduce((sum, name) => sum + row[name], 0);
+  const svg = drawn("svg", { class: "bar-of-labels", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" });
+  let start = 0;
+  for (const name of total ? LABELS : []) {
+    const width = (1000 * row[name]) / total;
+    svg.append(drawn("rect", { class: name, x: start, y: 0, width, height: 14 }));
+    start += width;
+  }
+  return svg;
+};
+const labelsSay = (row) => LABELS.map((name) => `${count(row[name])} ${name}`).join(", ");
+
 const fewTag = (scored) => (scored !== null && scored < FEW_REVIEWS ? [" ", element("span", { className: "tag", text: "few reviews" })] : []);
 
 const changeClass = ({ change_low: low, change_high: high }) => {
@@ -43,12 +58,14 @@ const withInterval = (value, within, className = "") => {
   return cell;
 };
 
-const productRow = (row, firstDay) => element(
+const productRow = (row, withLabels) => element(
   "tr", {},
   element("th", { scope: "row" }, element("a", { href: hashOf(row.name) }, named(row.name)), ...fewTag(row.scored)),
   element("td", { className: "number wide", text: count(row.reviews) }),
   withInterval(percent(row.share), interval(row.low, row.high)),
   element("td", { className: "wide plot" }, intervalMark(row)),
+  element("td", { className: "wide labels-cell", title: labelsSay(row) }, labelBar(row), element("span", { className: "hidden", text: labelsSay(row) })),
+  ...(withLabels ? [withInterval(percent(row.by_label), row.labelled ? `text ${percent(row.by_text)}` : NONE, "wide")] : []),
   withInterval(percent(row.share_7d), row.scored_7d ? `of ${count(row.scored_7d)}` : NONE, "wide"),
   withInterval(points(row.change), pointsInterval(row.change_low, row.change_high), changeClass(row)),
   withInterval(points(row.trend), row.trend_p === null ? NONE : chance(row.trend_p), `wide ${trendClass(row)}`),
@@ -63,8 +80,9 @@ const compare = (name, direction) => (one, other) => {
 };
 const COLLATOR = new Intl.Collator("en", { numeric: true });
 
-const startProducts = (rows, firstDay) => {
+const startProducts = (rows) => {
   const table = document.getElementById("product-table");
+  const withLabels = table.querySelector("[data-sort=by_label]") !== null;
   const state = { sort: "reviews", direction: -1, page: 0, rows };
   const search = document.getElementById("search");
   const show = document.getElementById("show");
@@ -74,7 +92,7 @@ const startProducts = (rows, firstDay) => {
   const render = () => {
     const first = state.page * PAGE_ROWS;
     const listed = state.rows.slice(first, first + PAGE_ROWS);
-    table.tBodies[0].replaceChildren(...listed.map((row) => productRow(row, firstDay)));
+    table.tBodies[0].replaceChildren(...listed.map((row) => productRow(row, withLabels)));
     for (const head of table.tHead.rows[0].cells) {
       if (head.querySelector("button")?.dataset.sort === state.sort) head.ariaSort = state.direction > 0 ? "ascending" : "descending";
       else head.removeAttribute("aria-sort");
