@@ -64,6 +64,8 @@ def test_every_number_of_a_product_is_that_of_the_marts(sentiment: Any, marts: P
             scored,
         ]
         assert [total["share"], total["low"], total["high"]] == thousandths([positive / scored, low, high])
+        assert total["labelled"] == scored  # each has a label, and the texts of positive ones a probability of 3/4
+        assert [total["by_label"], total["by_text"]] == thousandths([positive / scored, 0.75 * positive / scored])
         last = rows.iloc[-1]
         assert [total["change"], total["change_low"], total["change_high"], total["share_7d"]] == thousandths(
             [last["change_7d"], last["change_7d_low"], last["change_7d_high"], last["estimated_share_7d"]]

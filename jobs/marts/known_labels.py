@@ -14,6 +14,7 @@ from pyspark.sql import types as T
 from jobs.reading import open_table, refusing_unreadable
 from jobs.schema import column
 from jobs.tables.label_columns import is_positive
+from jobs.tables.label_sheet import MARK, is_label_sheet
 from sentiment_core.errors import InputError
 
 __all__ = ["FEWEST_LABELS", "LabelColumn", "LabelFile", "Labels", "open_label_file"]
@@ -113,7 +114,7 @@ def open_label_file(session: SparkSession, path: str, *, id_column: str) -> Labe
         rows = frame.select(
             _id_text(frame.schema, id_column).alias("labelled_id"),
             F.lower(F.trim(column("label").cast("string"))).alias("word"),
-            weight.try_cast("double").alias("weight"),
+            _number(weight, frame.schema).alias("weight"),
         ).toArrow()
     filled, n_blank = [], 0
     wrong = {"labels that are neither 0 nor 1, negative nor positive": 0, "labels without an id": 0}
@@ -161,8 +162,16 @@ def open_label_file(session: SparkSession, path: str, *, id_column: str) -> Labe
 
 
 def _id_text(schema: T.StructType, name: str) -> Column:
-    """An id as text; a whole number that a program wrote as 7.0 is 7."""
+    """An id as text; a whole number that a program wrote as 7.0 is 7, and the apostrophe of a sheet is no part of it."""
     kind = schema[name].dataType
+    if isinstance(kind, T.StringType) and is_label_sheet(schema.names):
+        return F.regexp_replace(column(name), f"^{MARK}", "")
     if isinstance(kind, T.DoubleType | T.FloatType):
         return column(name).cast("decimal(20,0)").cast("string")
     return column(name).cast("string")
+
+
+def _number(weight: Column, schema: T.StructType) -> Column:
+    """A weight as a number; spreadsheet programs may write it with a decimal comma."""
+    is_text = "weight" in schema.names and isinstance(schema["weight"].dataType, T.StringType)
+    return (F.translate(F.trim(weight), ",", ".") if is_text else weight).try_cast("double")

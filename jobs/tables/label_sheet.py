@@ -23,6 +23,7 @@ from sentiment_core.errors import InputError
 __all__ = [
     "BIN",
     "LABEL",
+    "MARK",
     "MOST_CHARACTERS",
     "WEIGHT",
     "guarded",
@@ -36,7 +37,7 @@ __all__ = [
 LABEL, WEIGHT, BIN = "label", "weight", "probability_bin"
 # Excel cuts a cell after 32,767 characters and puts the rest in other cells.
 MOST_CHARACTERS = 32_000
-_MARK = "'"
+MARK = "'"
 # Also in the full-width forms that some programs take for the same, and after white space, which some take off.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠|%]|[\t\r\n']")
 # Numbers that every program keeps, and words: with a digit they may be a date, as `SEP2`.
@@ -45,20 +46,20 @@ _KEPT = re.compile(r"0|[1-9][0-9]{0,14}|(?!(?i:true|false)\Z)[^\W\d_]\D*")
 
 def guarded(text: str) -> str:
     """A text as a cell: with an apostrophe if it could be run, or begins with one itself."""
-    return _MARK + text if _FORMULA.match(text) else text
+    return MARK + text if _FORMULA.match(text) else text
 
 
 def guarded_name(value: object) -> str:
     """An id or a product as a cell: with an apostrophe unless it is a number of at most 15 digits, or a word."""
     text = str(value)
-    return text if _KEPT.fullmatch(text) else _MARK + text
+    return text if _KEPT.fullmatch(text) else MARK + text
 
 
 def unguarded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """The cells of a column without the apostrophe; numbers as they are."""
     kind = column.type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return pc.replace_substring_regex(column, f"^{_MARK}", "", max_replacements=1) if is_text else column
+    return pc.replace_substring_regex(column, f"^{MARK}", "", max_replacements=1) if is_text else column
 
 
 def is_label_sheet(names: Iterable[str]) -> bool:
