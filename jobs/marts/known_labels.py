@@ -162,7 +162,7 @@ def open_label_file(session: SparkSession, path: str, *, id_column: str) -> Labe
 
 
 def _id_text(schema: T.StructType, name: str) -> Column:
-    """An id as text; a whole number that a program wrote as 7.0 is 7, and the apostrophe of a sheet is no part of it."""
+    """An id as text, without the apostrophe of a sheet; a whole number that a program wrote as 7.0 is 7."""
     kind = schema[name].dataType
     if isinstance(kind, T.StringType) and is_label_sheet(schema.names):
         return F.regexp_replace(column(name), f"^{MARK}", "")

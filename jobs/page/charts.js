@@ -44,7 +44,7 @@ const draw = async (name, { spec, rows, columns, label }) => {
 
 const tableOf = (columns, rows) => {
   const head = element("tr", {}, ...columns.map(({ title, text }) => element("th", { scope: "col", text: title, className: text ? "" : "number" })));
-  const lines = rows.map((row) => element("tr", {}, ...columns.map(({ of, text }) => element("td", { text: of(row), className: text ? "day" : "number" }))));
+  const lines = rows.map((row) => element("tr", {}, ...columns.map(({ of, text, breaks }) => element("td", { text: of(row), className: breaks ? "breaks" : text ? "day" : "number" }))));
   return labelled(element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines)));
 };
 

@@ -159,7 +159,7 @@ const drawRuns = async (runs) => {
     },
   };
   const columns = [
-    { title: "Run", of: (row) => row.run_id, text: true },
+    { title: "Run", of: (row) => row.run_id, text: true, breaks: true },
     { title: "Date", of: (row) => row.run_date, text: true },
     { title: "Reviews", of: (row) => row.size },
     { title: "Reviews a second", of: (row) => row.speed },
