@@ -29,13 +29,16 @@ without_java = grep --line-buffered -v 'Using incubator modules' >&2
 
 demo: export SENTIMENT_LOG_FORMAT := text
 demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark, sum them up, and make the dashboard
-	@$(bin)/python -m jobs.sample_reviews build/demo/reviews.parquet
+	@$(bin)/python -m jobs.sample_reviews build/demo/reviews.parquet --star-share 0.3
 	@./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
 	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 --drivers 5 \
 	  2>&1 >build/demo/report.json | $(without_java)
 	@$(bin)/python -m jobs.show_scores build/demo/scores --report build/demo/report.json
 	@./spark-submit.sh summarize --scores build/demo/scores \
+	  --output build/demo/marts-of-texts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
+	@./spark-submit.sh summarize --scores build/demo/scores --label-column stars --positive-above 3 \
 	  --output build/demo/marts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
+	@$(bin)/python -m jobs.show_scores --marts build/demo/marts-of-texts --marts build/demo/marts
 	@$(bin)/sentiment dashboard --marts build/demo/marts --output build/demo/dashboard.html >/dev/null
 	@echo "Dashboard: build/demo/dashboard.html"
 

@@ -192,7 +192,9 @@ _ODD_REPEATABLE = (*_ODD_FROM_PLAIN, *_PHRASES["odd"])
 ODD_KINDS = (*_ODD_REPEATABLE, *_ODD_ONCE)
 
 
-def generate_reviews(n_reviews: int = 600, *, seed: int = 7, odd_texts: bool = True) -> pa.Table:
+def generate_reviews(
+    n_reviews: int = 600, *, seed: int = 7, odd_texts: bool = True, star_share: float = 1.0
+) -> pa.Table:
     """Compose a table of demo reviews; the same arguments give the same table.
 
     Parameters
@@ -205,6 +207,8 @@ def generate_reviews(n_reviews: int = 600, *, seed: int = 7, odd_texts: bool = T
         Replace about 4 % of the texts by odd ones (NULL, HTML, emoji, other scripts, 200 kB of text, ...)
         whose stars are null. From 100 rows on each of `ODD_KINDS` occurs at least once. All other rows are
         those of ``odd_texts=False``.
+    star_share : float, default 1
+        Chance of a review to keep its stars, 0 to 1: shops seldom know them of all reviews.
 
     Returns
     -------
@@ -215,10 +219,12 @@ def generate_reviews(n_reviews: int = 600, *, seed: int = 7, odd_texts: bool = T
     Raises
     ------
     ValueError
-        If `n_reviews` is negative.
+        If `n_reviews` is negative or `star_share` no share.
     """
     if n_reviews < 0:
         raise ValueError(f"The number of reviews must be 0 or more, but it is {n_reviews}.")
+    if not 0 <= star_share <= 1:
+        raise ValueError(f"The share of stars must be from 0 to 1, but it is {star_share}.")
     rng = Random(f"reviews-{seed}")
     weights = [product.weight for product in PRODUCTS]
     days = sorted(FIRST_DAY + timedelta(days=rng.randrange(N_DAYS)) for _ in range(n_reviews))
@@ -238,11 +244,15 @@ def generate_reviews(n_reviews: int = 600, *, seed: int = 7, odd_texts: bool = T
     if odd_texts:
         for row, text in _odd_rows(texts, rng=Random(f"odd-{seed}")).items():
             stars[row], texts[row] = None, text
+    keeps = Random(f"stars-{seed}")
+    stars = [rating if keeps.random() < star_share else None for rating in stars]
     columns = {"review_id": ids, "product_id": slugs, "review_date": days, "stars": stars, "text": texts}
     return pa.table(columns, SCHEMA)
 
 
-def write_reviews(path: Path, *, n_reviews: int = 600, seed: int = 7, odd_texts: bool = True) -> None:
+def write_reviews(
+    path: Path, *, n_reviews: int = 600, seed: int = 7, odd_texts: bool = True, star_share: float = 1.0
+) -> None:
     """Write the demo reviews as one file, with its parent folders where they are missing.
 
     Parameters
@@ -250,10 +260,10 @@ def write_reviews(path: Path, *, n_reviews: int = 600, seed: int = 7, odd_texts:
     path : Path
         The file to write; an existing one is replaced. Parquet (zstd), or, if it ends in ``.csv``, as a shop exports
         it: with semicolons, a byte-order mark and Windows' line ends.
-    n_reviews, seed, odd_texts
+    n_reviews, seed, odd_texts, star_share
         See `generate_reviews`.
     """
-    table = generate_reviews(n_reviews, seed=seed, odd_texts=odd_texts)
+    table = generate_reviews(n_reviews, seed=seed, odd_texts=odd_texts, star_share=star_share)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() != ".csv":
         pq.write_table(table, path, compression="zstd")
@@ -300,10 +310,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the file to write, .parquet or .csv")
     parser.add_argument("--rows", type=int, default=600, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="any number (default: %(default)s)")
+    parser.add_argument(
+        "--star-share", type=float, default=1.0, metavar="F", help="share of reviews that keep their stars (default: 1)"
+    )
     options = parser.parse_args(argv)
     if options.rows < 0:
         parser.error("--rows must be 0 or more")
-    write_reviews(options.output, n_reviews=options.rows, seed=options.seed)
+    if not 0 <= options.star_share <= 1:
+        parser.error("--star-share must be from 0 to 1")
+    write_reviews(options.output, n_reviews=options.rows, seed=options.seed, star_share=options.star_share)
     return 0
 
 

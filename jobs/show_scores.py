@@ -1,4 +1,4 @@
-"""Show a few rows of a scores table, for a person who has just run the demo."""
+"""Show a few rows of a scores table and the estimates of its marts, for a person who has just run the demo."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from jobs.mart_files import open_marts
 from sentiment_core.errors import InputError
 
-__all__ = ["describe_scores", "main"]
+__all__ = ["describe_estimate", "describe_scores", "main"]
 
 _SHOWN = ("positive_probability", "sentiment", "score_status")
 
@@ -54,6 +55,27 @@ def describe_scores(path: Path, *, n_rows: int = 8, report: Path | None = None) 
     return [*_aligned([scores.column_names, *rows]), "", summary, f"Parquet: {path}"]
 
 
+def describe_estimate(marts: Path) -> str:
+    """The estimated share of positive reviews in the last 28 days of marts, in a sentence.
+
+    Raises
+    ------
+    InputError
+        If there are no marts, or none with a review.
+    """
+    with open_marts(str(marts)) as opened:
+        rows = opened.rows("SELECT * FROM sentiment_overall ORDER BY day DESC LIMIT 1")
+    if not rows or rows[0]["estimated_share_28d"] is None:
+        raise InputError(f"{marts}: no review of these marts could be scored; run `make demo` first")
+    share, low, high = (rows[0][f"estimated_share_28d{end}"] for end in ("", "_low", "_high"))
+    labels = rows[0]["labelled_count_28d"]
+    source = f"the texts and {labels:,} known labels" if labels else "the texts alone"
+    return (
+        f"Estimated share of positive reviews in the 28 days to {rows[0]['day']}: {share:.1%}, 95 % interval {low:.1%} "
+        f"to {high:.1%}, from {source}"
+    )
+
+
 def _read_scores(path: Path) -> pa.Table:
     """The id and the shown columns, ordered by probability."""
     try:
@@ -85,14 +107,22 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Show a scores table on standard output; returns the exit code."""
     parser = argparse.ArgumentParser("python -m jobs.show_scores", description="Show a few rows of a scores table.")
-    parser.add_argument("scores", type=Path, metavar="DIR", help="directory of the scores table")
+    parser.add_argument("scores", nargs="?", type=Path, metavar="DIR", help="directory of the scores table")
     parser.add_argument("--rows", type=int, default=8, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="JSON report of the run, for its speed")
+    parser.add_argument(
+        "--marts", type=Path, action="append", default=[], metavar="DIR", help="marts, for their estimate; repeatable"
+    )
     options = parser.parse_args(arguments)
     if options.rows < 1:
         parser.error("--rows must be 1 or more")
+    if options.scores is None and not options.marts:
+        parser.error("name a scores table, or marts with --marts")
     try:
-        print("\n".join(describe_scores(options.scores, n_rows=options.rows, report=options.report)))
+        if options.scores is not None:
+            print("\n".join(describe_scores(options.scores, n_rows=options.rows, report=options.report)))
+        for marts in options.marts:
+            print(describe_estimate(marts))
     except InputError as error:
         print(f"show_scores: failed: {error}", file=sys.stderr)
         return error.exit_code

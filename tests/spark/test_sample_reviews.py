@@ -139,6 +139,19 @@ def test_ratings_in_the_text_agree_with_the_stars(plain_rows: list[dict[str, Any
     assert all((score + 1) // 2 == stars for score, stars in scores)
 
 
+def test_a_part_of_the_reviews_keeps_its_stars_and_nothing_else_changes() -> None:
+    whole, part = generate_reviews(600), generate_reviews(600, star_share=0.3)
+    assert part.drop_columns(["stars"]) == whole.drop_columns(["stars"])
+    kept = part["stars"].is_valid().to_pylist()
+    assert 150 < sum(kept) < 210
+    assert [one for one, keeps in zip(whole["stars"].to_pylist(), kept) if keeps] == part[
+        "stars"
+    ].drop_null().to_pylist()
+    assert generate_reviews(50, star_share=0)["stars"].null_count == 50
+    with pytest.raises(ValueError, match=r"share of stars must be from 0 to 1, but it is 1\.5"):
+        generate_reviews(5, star_share=1.5)
+
+
 @pytest.mark.parametrize("n_reviews", [100, 600])
 @pytest.mark.parametrize("kind", ODD_KINDS)
 def test_each_odd_kind_occurs_and_has_no_stars(kind: str, n_reviews: int, table: pa.Table) -> None:
