@@ -50,16 +50,21 @@ def test_what_says_nothing_is_refused(labels: list[Any], word: str | None, says:
 
 def test_evaluate_reads_labels_in_words(sentiment: Any, tmp_path: Path) -> None:
     save_model(tiny_model(), tmp_path / "model")
-    words = ["positive", "negative"] * 10
+    words = ["liked", "disliked"] * 10
     texts = ["good film", "bad film"] * 10
     pq.write_table(pa.table({"text": texts, "sentiment": words}), tmp_path / "words.parquet")
     pq.write_table(pa.table({"text": texts, "sentiment": [1, 0] * 10}), tmp_path / "numbers.parquet")
     options = ["--model", tmp_path / "model", "--label-column", "sentiment", "--engine", "onnx"]
     code, (by_number,), _ = sentiment("evaluate", "--input", tmp_path / "numbers.parquet", *options)
     assert code == 0
-    word = ["--positive-label", "positive"]
+    word = ["--positive-label", "liked"]
     code, (by_word,), sentence = sentiment("evaluate", "--input", tmp_path / "words.parquet", *options, *word)
     assert code == 0, sentence
     assert by_word | {"reviews_per_second": 0} == by_number | {"reviews_per_second": 0}
     code, _, sentence = sentiment("evaluate", "--input", tmp_path / "words.parquet", *options)
     assert (code, "--positive-label" in sentence) == (3, True), sentence
+    clear = pa.table({"text": texts, "sentiment": ["Positive", " negative"] * 10})
+    pq.write_table(clear, tmp_path / "clear.parquet")
+    code, (by_clear_word,), sentence = sentiment("evaluate", "--input", tmp_path / "clear.parquet", *options)
+    assert code == 0, sentence  # these two words need no explanation
+    assert by_clear_word | {"reviews_per_second": 0} == by_number | {"reviews_per_second": 0}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -52,7 +53,7 @@ def rows_of(sheet: Path) -> list[dict[str, str]]:
 
 def frame_of(table: pa.Table) -> Any:
     """The reviews that can be drawn, from the single rows."""
-    rows = table.to_pandas()
+    rows = table.to_pandas().assign(review_id=pd.Series(table["review_id"].to_pylist(), dtype=object))
     counted = rows[rows["score_status"].isin(COUNTED)]
     single = counted[counted["review_id"].notna() & ~counted["review_id"].duplicated(keep=False)]
     return counted, single.assign(bin=np.minimum((single["positive_probability"] * BINS).astype(int), BINS - 1))
@@ -65,7 +66,7 @@ def test_a_sheet_holds_a_weighted_sample_of_the_scored_reviews(sample: Any, tabl
     assert list(rows[0]) == ["review_id", "label", "product_id", "weight", "probability_bin"]
     assert {row["label"] for row in rows} == {""}
     assert all(row["review_id"].startswith("'9") for row in rows)  # more digits than a spreadsheet program keeps
-    known = {int(row["review_id"]): row for _, row in single.astype({"review_id": "int64"}).iterrows()}
+    known = {row["review_id"]: row for _, row in single.iterrows()}
     drawn = [known[int(row["review_id"].removeprefix("'"))] for row in rows]
     assert len({row["review_id"] for row in drawn}) == len(rows) == N_DRAWN == report["reviews"]
     weights = np.array([float(row["weight"]) for row in rows])
