@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from sentiment_core.artifact import Architecture, Model
+from sentiment_core.artifact import Architecture, Decision, Model
 from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.calibration import fit_decision, measure_decision
 from sentiment_core.checkpoint import data_digest
