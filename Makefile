@@ -35,7 +35,7 @@ demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark, sum them up
 	  2>&1 >build/demo/report.json | $(without_java)
 	@$(bin)/python -m jobs.show_scores build/demo/scores --report build/demo/report.json
 	@./spark-submit.sh summarize --scores build/demo/scores \
-	  --output build/demo/marts-of-texts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
+	  --output build/demo/marts-of-texts --date-column review_date 2>&1 >build/demo/marts-of-texts.json | $(without_java)
 	@./spark-submit.sh summarize --scores build/demo/scores --label-column stars --positive-above 3 \
 	  --output build/demo/marts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
 	@$(bin)/python -m jobs.show_scores --marts build/demo/marts-of-texts --marts build/demo/marts

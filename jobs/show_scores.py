@@ -67,12 +67,12 @@ def describe_estimate(marts: Path) -> str:
         rows = opened.rows("SELECT * FROM sentiment_overall ORDER BY day DESC LIMIT 1")
     if not rows or rows[0]["estimated_share_28d"] is None:
         raise InputError(f"{marts}: no review of these marts could be scored; run `make demo` first")
-    share, low, high = (rows[0][f"estimated_share_28d{end}"] for end in ("", "_low", "_high"))
+    share, low, high = (f"{100 * rows[0][f'estimated_share_28d{end}']:.1f} %" for end in ("", "_low", "_high"))
     labels = rows[0]["labelled_count_28d"]
     source = f"the texts and {labels:,} known labels" if labels else "the texts alone"
     return (
-        f"Estimated share of positive reviews in the 28 days to {rows[0]['day']}: {share:.1%}, 95 % interval {low:.1%} "
-        f"to {high:.1%}, from {source}"
+        f"Estimated share of positive reviews in the 28 days to {rows[0]['day']}: {share}, 95 % interval {low} to "
+        f"{high}, from {source}"
     )
 
 

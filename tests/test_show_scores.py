@@ -84,11 +84,11 @@ def test_what_is_no_run_report_is_refused(scores: Path, tmp_path: Path, content:
 def test_the_estimate_of_marts_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     marts = write_marts(tmp_path / "marts")
     last = pq.read_table(marts / "sentiment_overall").to_pandas().sort_values("day").iloc[-1]
-    share, low, high = (last[f"estimated_share_28d{end}"] for end in ("", "_low", "_high"))
+    share, low, high = (f"{100 * last[f'estimated_share_28d{end}']:.1f} %" for end in ("", "_low", "_high"))
     assert main(["--marts", str(marts)]) == 0
     assert capsys.readouterr().out == (
-        f"Estimated share of positive reviews in the 28 days to {last['day']}: {share:.1%}, 95 % interval {low:.1%} to "
-        f"{high:.1%}, from the texts alone\n"
+        f"Estimated share of positive reviews in the 28 days to {last['day']}: {share}, 95 % interval {low} to "
+        f"{high}, from the texts alone\n"
     )
     assert main(["--marts", str(write_marts(tmp_path / "none", products=[], n_days=0))]) == 3
     assert "no review of these marts could be scored" in capsys.readouterr().err
