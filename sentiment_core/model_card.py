@@ -159,8 +159,8 @@ def _recalibration(found: Mapping[str, Any], provenance: Mapping[str, Any]) -> s
             _paragraph(
                 f"The model `{provenance['recalibrated_from_sha256'][:12]}` with another calibration and other "
                 f"cut-offs, fitted to {provenance['recalibration_labels']:,} labels. Half of them were fitted and the "
-                "other half was measured, then the other way round. The parameters in use are fitted to all of them. All "
-                "figures of this card but those of the epochs and the behaviour tests are of these labels."
+                "other half was measured, then the other way round. The parameters in use are fitted to all of them. "
+                "All figures of this card but those of the epochs and the behaviour tests are of these labels."
             ),
             *([f"The labels: {_cell(data, longest=300)}."] if data else []),
             _table(["", *map(_title, _COMPARED)], rows),
