@@ -159,8 +159,20 @@ def test_two_models_score_as_each_would_alone(
     assert both["positive_probability_challenger"].equals(second["positive_probability"])
     assert not first["positive_probability"].equals(second["positive_probability"])
     assert report["models"] == [
-        {"name": "champion", "sha256": model.sha256, "negative_below": 0.45, "positive_from": 0.55},
-        {"name": "challenger", "sha256": challenger.sha256, "negative_below": 0.3, "positive_from": 0.7},
+        {
+            "name": "champion",
+            "sha256": model.sha256,
+            "negative_below": 0.45,
+            "positive_from": 0.55,
+            "domain_shift": None,
+        },
+        {
+            "name": "challenger",
+            "sha256": challenger.sha256,
+            "negative_below": 0.3,
+            "positive_from": 0.7,
+            "domain_shift": None,
+        },
     ]
     assert report["failed_by_model"] == {"champion": 0, "challenger": 0}
     other = ("--model", f"challenger={model_path}", "--model", f"champion={challenger_path}")

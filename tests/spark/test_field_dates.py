@@ -139,6 +139,7 @@ def test_no_date_stops_the_marts(summarize: Verb, tmp_path: Path, as_text: bool)
     assert summarize("--date-column", "review_date")[1][0]["days"] == []
 
 
+@pytest.mark.slow
 def test_the_window_is_moved_by_options_and_kept_by_the_marts(summarize: Verb, tmp_path: Path) -> None:
     write_dated(tmp_path, [*ODD, date(2026, 11, 20)])
     wide = ["--date-column", "review_date", "--earliest-date", "0001-01-01", "--latest-date", "9999-12-31"]
@@ -152,6 +153,7 @@ def test_the_window_is_moved_by_options_and_kept_by_the_marts(summarize: Verb, t
     assert summarize("--date-column", "review_date", "--latest-date", "1980-01-01")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_run_date_far_off_stops_nothing_either(summarize: Verb, tmp_path: Path) -> None:
     write_dated(tmp_path, [date(2026, 11, 20)], run_date="9999-12-31")
     write_dated(tmp_path, [date(2026, 11, 20)], run_date="0202-03-01")

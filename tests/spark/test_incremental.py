@@ -105,6 +105,7 @@ def test_a_partition_keeps_its_older_rows_bit_for_bit(verb: Verb, tmp_path: Path
     assert verb("score", *options)[1][0]["status"] == "unchanged"
 
 
+@pytest.mark.slow
 def test_a_changed_text_replaces_its_row_and_a_changed_partition_keeps_others(verb: Verb, tmp_path: Path) -> None:
     options = ("--partition-by", "product", *NIGHT)
     write(tmp_path, [row(1, "x"), row(2, "y"), row(3, "z", product="b"), row(4, "x", product="c")])

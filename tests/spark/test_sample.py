@@ -123,6 +123,7 @@ def test_texts_come_from_the_reviews_and_cannot_be_run(sample: Any, table: pa.Ta
     assert not (tmp_path / "other.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_filled_sheet_goes_back_into_the_marts(
     sample: Any, sentiment: Any, scores: Path, table: pa.Table, tmp_path: Path
 ) -> None:

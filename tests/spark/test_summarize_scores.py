@@ -442,6 +442,7 @@ def of_scored(marts: Path) -> pa.Table:
     return table.filter(pa.compute.greater(table["scored"], 0))
 
 
+@pytest.mark.slow
 def test_labels_are_used_the_same_by_a_refresh_and_by_a_rebuild(tmp_path: Path, summarize: Summarize) -> None:
     scores, marts = tmp_path / "scores", tmp_path / "marts"
     days = write_scores(scores, n_days=12)
@@ -470,6 +471,7 @@ def label_file(path: Path, rows: pd.DataFrame, **columns: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_of_labels_is_used_with_its_weights_and_counted_anew_when_it_changes(
     tmp_path: Path, summarize: Summarize
 ) -> None:
