@@ -34,7 +34,7 @@ from benchmarks.reviews import prepare_reviews
 from benchmarks.spark_runs import start_spark
 from jobs.executor import GroupScorer, SharedModel, WorkerStatistics, score_group
 from jobs.grouping import group_count, score_table
-from jobs.schema import GROUP, TEXT, WORKER_FIELDS, ScoreColumns
+from jobs.schema import GROUP, KEPT, TEXT, WORKER_FIELDS, ScoreColumns
 from sentiment_core.artifact import load_model
 from sentiment_core.mxnet_setup import available_cores
 
@@ -43,6 +43,10 @@ __all__ = ["FORMS", "PARTS", "StubScorer", "main", "measure_forms"]
 _LOGGER = logging.getLogger(__name__)
 _COLUMNS = ScoreColumns(id="review_id", text="text", kept=("review_id",), partition="run_date")
 _SCORED = T.StructType([T.StructField("review_id", T.LongType()), *WORKER_FIELDS.fields])
+# As the worker's function takes and gives them: kept columns are packed into one.
+_PACKED = T.StructType(
+    [T.StructField(KEPT, T.StructType([T.StructField("review_id", T.LongType())])), *WORKER_FIELDS.fields]
+)
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -193,16 +197,21 @@ class _Forms:
 
     def arrow_shuffled(self) -> None:
         """`mapInArrow` over the same groups as partitions."""
-        self._write(self._grouped_rows().drop(GROUP).mapInArrow(partial(_score_batches, self._scorer), _SCORED))
+        self._write(self._by_batches(self._grouped_rows()))
 
     def arrow(self) -> None:
         """`mapInArrow` over the partitions of the input as they come."""
-        self._write(self._reviews.mapInArrow(partial(_score_batches, self._scorer), _SCORED))
+        self._write(self._by_batches(self._reviews))
 
     def pandas(self) -> None:
         """`applyInPandas`, a whole group at a time."""
         score = partial(_score_pandas, broadcast=self._broadcast)
         self._write(self._grouped_rows().groupBy(GROUP).applyInPandas(_plain(score), _SCORED))
+
+    def _by_batches(self, rows: DataFrame) -> DataFrame:
+        packed = rows.select(F.struct("review_id").alias(KEPT), TEXT)
+        scored = packed.mapInArrow(partial(_score_batches, self._scorer), _PACKED)
+        return scored.select(f"{KEPT}.review_id", *WORKER_FIELDS.names)
 
     def _job(self, scorer: Callable[[Batches], Batches]) -> DataFrame:
         return score_table(self._reviews, columns=_COLUMNS, scorer=scorer, groups=self._groups)  # type: ignore[arg-type]
