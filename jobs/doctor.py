@@ -92,13 +92,13 @@ def _packages() -> Iterator[dict[str, Any]]:
 def _java() -> dict[str, Any]:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    cure = f"install Java {_OLDEST_JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
+    cure = f"install Java {_OLDEST_JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless), "
+    cure += "and set JAVA_HOME to it or unset JAVA_HOME" if home else "or set JAVA_HOME to one"
     if java is None:
         return _problem("java", cure=cure)
     try:
         banner = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
-        cure = cure.replace("or set JAVA_HOME", "and set JAVA_HOME to it, or unset it") if home else cure
         return _problem("java", cure=cure, path=java, fault=type(error).__name__)
     found = re.search(r'version "(\d+)', banner)
     if found is None or int(found[1]) < _OLDEST_JAVA:

@@ -145,9 +145,8 @@ def compare_shares(
         correction = correction_of(models[side].get("domain_shift"))
         p, w = F.col(side), F.when(F.col("label").isNotNull(), 1.0).otherwise(0.0)
         y = F.coalesce(F.col("label"), F.lit(0))
-        q = p + p * (1 - p) * (correction.shift + correction.sharpness * (1 - 2 * p))
         terms = (w, w * y, w * p, w * p * p, w * y * p)
-        sums = {"p": p, "pp": p * p, "q": q, **dict(zip(LABEL_SUMS, (*terms, *terms)))}
+        sums = {"p": p, "pp": p * p, "q": correction.corrected(p), **dict(zip(LABEL_SUMS, (*terms, *terms)))}
         frame = both.agg(
             F.count(F.lit(1)).alias("scored"),
             F.count("label").alias("labelled_count"),

@@ -20,7 +20,7 @@ from sentiment_core.artifact import Model
 from sentiment_core.errors import EnvironmentFault, InputError
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.labelled import Labelled, require_both_classes
-from sentiment_core.logistic import sigmoid
+from sentiment_core.logistic import logit, sigmoid
 from sentiment_core.scoring import Scorer
 from sentiment_core.text import TextSettings, tokenize
 
@@ -178,6 +178,4 @@ def _spaced(texts: pa.Array) -> list[str]:
 
 
 def _logit(probabilities: Floats) -> Floats:
-    probabilities = np.clip(np.nan_to_num(probabilities, nan=0.5), _MOST_CERTAIN, 1 - _MOST_CERTAIN)
-    logits: Floats = np.log(probabilities / (1 - probabilities))
-    return logits
+    return logit(np.clip(np.nan_to_num(probabilities, nan=0.5), _MOST_CERTAIN, 1 - _MOST_CERTAIN))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["sigmoid"]
+__all__ = ["logit", "sigmoid"]
 
 # Beyond it the result is 0 or 1 in float64.
 _LARGEST = 800.0
@@ -46,6 +46,19 @@ def sigmoid(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     decay = _exp(-np.abs(bounded))
     probability: npt.NDArray[np.float64] = np.where(bounded < 0, decay, 1.0) / (1.0 + decay)
     return probability
+
+
+def logit(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """``log(p / (1 - p))`` of each probability, finite: 0 and 1 are taken for the doubles next to them that have one.
+
+    Parameters
+    ----------
+    probabilities : array of float, any shape, 0 to 1
+        NaN gives NaN.
+    """
+    bounded = np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, 1 - 2.0**-53)
+    logits: npt.NDArray[np.float64] = np.log(bounded) - np.log1p(-bounded)
+    return logits
 
 
 def _exp(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -22,6 +22,7 @@ from sentiment_core.calibration import fit_decision, measure_decision
 from sentiment_core.errors import InputError
 from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.labelled import Labelled
+from sentiment_core.logistic import logit
 from sentiment_core.model_card import write_card
 from sentiment_core.reliability import reliability_plot
 from sentiment_core.scores import Scores
@@ -43,7 +44,6 @@ Floats = npt.NDArray[np.float64]
 FEWEST_LABELS = 100
 # Of either class.
 FEWEST_OF_A_CLASS = 10
-_LARGEST_LOGIT = 36.0  # beyond it, a probability as a double is 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +134,10 @@ def score_labelled(
     kept, of_kept = reviews.take(scored), scores.take(scored.astype(np.int32))
     half = half[scored]
     _refuse_few(kept.positive >= 0.5, half)
-    tiny = np.exp(-_LARGEST_LOGIT)
-    probability = np.clip(of_kept.positive_probability, tiny, 1 - 2.0**-52)
     return LabelledLogits(
         reviews=kept,
         scores=of_kept,
-        logits=np.log(probability) - np.log1p(-probability),
+        logits=logit(of_kept.positive_probability),
         half=half,
         weights=np.ones(len(kept)) if weights is None else weights[scored],
     )

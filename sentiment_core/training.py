@@ -25,6 +25,7 @@ from sentiment_core.evaluation import evaluate_probabilities
 from sentiment_core.familiarity import fit_familiarity, word_rarity
 from sentiment_core.holdout import Split
 from sentiment_core.labelled import Labelled, without_texts_of
+from sentiment_core.logistic import logit
 from sentiment_core.model_card import write_card
 from sentiment_core.recipes import TrainSettings
 from sentiment_core.reliability import reliability_plot, require_matplotlib
@@ -221,9 +222,7 @@ def _started_from(model: Model | None) -> dict[str, str | None]:
 def _logits(model: Model, measured: Labelled) -> npt.NDArray[np.float32]:
     """Logits of a model that is not calibrated."""
     scorer = Scorer(replace(model, decision=Decision()), precision="float32")
-    probabilities = scorer.score_texts(measured.texts).positive_probability
-    logits: npt.NDArray[np.float32] = (np.log(probabilities) - np.log1p(-probabilities)).astype(np.float32)
-    return logits
+    return logit(scorer.score_texts(measured.texts).positive_probability).astype(np.float32)
 
 
 def _quality_elsewhere(scorer: Scorer, elsewhere: Labelled) -> tuple[dict[str, Any], dict[str, Any] | None]:

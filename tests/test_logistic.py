@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment_core.familiarity import word_rarity
-from sentiment_core.logistic import sigmoid
+from sentiment_core.logistic import logit, sigmoid
 from sentiment_core.text import SPECIAL_TOKENS, Vocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -101,3 +101,11 @@ def test_no_rarity_is_near_a_half() -> None:
     assert np.abs(thousandths - np.floor(thousandths) - 0.5).min() > 1e-9
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *(f"w{chr(97 + place)}" for place in range(26))))
     assert word_rarity(vocabulary)[4:].tolist() == np.rint(thousandths[:26]).tolist()
+
+
+def test_the_logit_undoes_the_logistic_function_and_is_finite() -> None:
+    values = np.linspace(-30, 30, 2_001)
+    np.testing.assert_allclose(logit(sigmoid(values)), values, atol=2e-3, rtol=0)
+    np.testing.assert_allclose(logit(sigmoid(values[:1_001])), values[:1_001], rtol=1e-9, atol=1e-12)
+    assert np.isfinite(logit(np.array([0.0, 1.0]))).all()
+    assert np.isnan(logit(np.array([np.nan]))).all()

@@ -36,6 +36,10 @@ class ShareCorrection:
     standard_deviation: float
     is_known: bool = True
 
+    def corrected(self, probability: Column) -> Column:
+        """What a review adds to the corrected mean probability; of a single review it can lie outside 0 to 1."""
+        return _corrected(probability, self.shift, self.sharpness)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -72,19 +76,22 @@ def correction_of(domain_shift: Mapping[str, Any] | None) -> ShareCorrection:
 def corrected_probability(
     probability: Column, model_sha256: Column, corrections: Mapping[str, ShareCorrection]
 ) -> Column:
-    """What a review adds to the corrected mean probability; of a single review it can lie outside 0 to 1."""
-    variance = probability * (1 - probability)
+    """`ShareCorrection.corrected` by the model that scored the review."""
     shift = _by_model(model_sha256, {sha256: one.shift for sha256, one in corrections.items()}, UNKNOWN.shift)
     sharpness = _by_model(
         model_sha256, {sha256: one.sharpness for sha256, one in corrections.items()}, UNKNOWN.sharpness
     )
-    return probability + variance * (shift + sharpness * (1 - 2 * probability))
+    return _corrected(probability, shift, sharpness)
 
 
 def spread_of(model_sha256: Column, corrections: Mapping[str, ShareCorrection]) -> Column:
     """Standard deviation of the error between domains."""
     deviations = {sha256: one.standard_deviation for sha256, one in corrections.items()}
     return _by_model(model_sha256, deviations, UNKNOWN.standard_deviation)
+
+
+def _corrected(probability: Column, shift: Column | float, sharpness: Column | float) -> Column:
+    return probability + probability * (1 - probability) * (shift + sharpness * (1 - 2 * probability))
 
 
 def _by_model(model_sha256: Column, values: Mapping[str, float], otherwise: float) -> Column:
