@@ -195,7 +195,7 @@ def the_peers(part: Part) -> None:
 
 def the_workers(part: Part) -> None:
     """Processes that share the card, as Spark's Python workers do."""
-    most = 16 if part.scale == 1 else 2
+    most = 8 if part.scale == 1 else 2
     workers: list[Workers] = []
 
     def start() -> dict[str, Any]:
@@ -205,7 +205,7 @@ def the_workers(part: Part) -> None:
     if not part.step("start of the workers", start):
         return
     try:
-        for count, n_slices in ((1, 8), (4, 8), (8, 6), (most, 4)) if most > 2 else ((1, 2), (most, 2)):
+        for count, n_slices in ((1, 12), (2, 12), (4, 12), (most, 8)) if most > 2 else ((1, 2), (most, 2)):
             part.step(f"{count} workers", partial(workers[0].run, count, n_slices=n_slices))
     finally:
         workers[0].close()

@@ -136,7 +136,14 @@ def _work(connection: Connection, number: int, content: bytes, device: str, revi
         part = Part(model=model, reviews=reviews, result=reviews, device=device, seconds=0, scale=scale)
         slices = part.films(5 * (number % 4 + 1))[-5:]  # not everybody's begin alike
         batches = [
-            pa.RecordBatch.from_arrays([pa.array(np.arange(len(texts))), texts.cast(pa.string())], ["id", "text"])
+            pa.RecordBatch.from_arrays(
+                [
+                    pa.array(np.arange(len(texts))),
+                    texts.cast(pa.string()),
+                    pa.array([{"stars": None}] * len(texts), pa.struct([("stars", pa.int64())])),
+                ],
+                ["id", "text", "kept"],
+            )
             for texts in slices
         ]
         score = _scoring(content, device, part)

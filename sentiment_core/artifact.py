@@ -53,6 +53,8 @@ Weights = Mapping[str, npt.NDArray[Any]]
 S = TypeVar("S")
 
 FORMAT_VERSION = 1
+# Models that were written before there were these settings do not have them.
+_LATER_TEXT_SETTINGS = dict.fromkeys(("missing_words", "skip_addresses", "undo_slips"))
 DIGESTS = "SHA256SUMS"
 # Largest size accepted of each file, in bytes: a broken or hostile artifact must not fill the memory.
 MAX_BYTES = {
@@ -348,8 +350,7 @@ def _from_files(files: Mapping[str, bytes]) -> Model:
         if config["kind"] not in ("sentiment", "language_model"):
             raise ModelError(f"config.json: unknown kind {shown(config['kind'])}")
         architecture = _settings(Architecture, config["architecture"])
-        # Models that were written before there was the setting do not have it.
-        settings = _settings(TextSettings, {"missing_words": None} | config["text"])
+        settings = _settings(TextSettings, _LATER_TEXT_SETTINGS | config["text"])
         decision = _settings(Decision, config["decision"])
         familiarity = _settings(Familiarity, config["familiarity"]) if "familiarity" in config else None
         provenance = dict(config["provenance"].items())

@@ -9,12 +9,14 @@ Policy, in the order in which it is applied:
 - NULL, empty and white-space-only texts have no tokens, nor have texts that are a word for a missing value (a setting).
 - Bytes that are not UTF-8 and NUL become replacement characters and spaces; nothing raises.
 - HTML entities are decoded once, HTML tags become spaces.
+- Web addresses, mail addresses and ``@names`` are left out (a setting): they hold no opinion.
 - NFKD (an accent is a mark of its own, inside its word); format characters (zero-width, bidi marks, soft
   hyphens), variation selectors, skin tones and the keycap mark are dropped; other control characters are
   spaces; typographic quotes and dashes become ASCII.
 - Lower case (a setting). ``don't`` is ``do n't``, ``it's`` is ``it 's``. ``10/10`` and ``7.5`` are one token.
 - Each other mark is a token of its own, runs of ``! ? . - *`` at most two (dots: ``...``); ``:)`` and ``:(``
   stay whole; an emoji is one token, a sequence of joined emoji one token per person or thing, a flag one.
+- A word outside the vocabulary that is a known one but for a slip of the keyboard gets that one's id (a setting).
 - Tokens past ``max_tokens`` are clipped: the head of a review is kept.
 
 Axes: N texts, T tokens of all texts together, V words of the vocabulary.
@@ -35,6 +37,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_core.errors import InputError, ModelError, UsageError, shown
+from sentiment_core.spelling import Spelling
 
 __all__ = [
     "MISSING_WORDS",
@@ -68,6 +71,13 @@ _TAG = (
     r"(?i)</?(?:a|abbr|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|head|hr|html|i"
     r"|img|ins|li|ol|p|pre|q|s|script|small|span|strike|strong|style|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul)"
     r"(?:[\s/][^<>]*)?>"
+)
+# An address is not looked for where these are not.
+_MAY_BE_ADDRESS = r"(?i)://|www\.|@"
+_ADDRESSES = (
+    (r"(?i)\b(?:https?|ftp)://[^\s\pZ]+|\bwww\.[^\s\pZ]+", " "),
+    (r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", " "),
+    (r"(^|[\s\pZ(\"'])@[A-Za-z_]\w*", r"\1 "),
 )
 # Rewrites of a chunk, in order, each list only for the chunks that its first pattern finds. RE2 has no
 # look-around: whatever needs context is put between spaces first.
@@ -115,19 +125,27 @@ class TextSettings:
     missing_words : bool or None
         Take a text that is one of `MISSING_WORDS`, and nothing else, for no text. None, which models have that were
         written before there was the setting, is the same as True.
+    skip_addresses : bool or None
+        Leave out web addresses, mail addresses and ``@names``. None, which models have that were written before there
+        was the setting, is the same as False.
+    undo_slips : bool or None
+        Take a word outside the vocabulary for the known word that it is but for a slip; see `Spelling`. None as above.
     """
 
     lower_case: bool = True
     max_tokens: int = 500
     missing_words: bool | None = True
+    skip_addresses: bool | None = True
+    undo_slips: bool | None = True
 
     def __post_init__(self) -> None:
         if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= MOST_TOKENS:
             raise UsageError(f"max_tokens must be a whole number from 1 to 100,000, not {shown(self.max_tokens)}")
         if not isinstance(self.lower_case, bool):
             raise UsageError(f"lower_case must be true or false, not {shown(self.lower_case)}")
-        if not isinstance(self.missing_words, bool | None):
-            raise UsageError(f"missing_words must be true or false, not {shown(self.missing_words)}")
+        for name in ("missing_words", "skip_addresses", "undo_slips"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise UsageError(f"{name} must be true or false, not {shown(getattr(self, name))}")
 
 
 @dataclass(frozen=True)
@@ -172,6 +190,11 @@ class Vocabulary:
     def arrow(self) -> pa.LargeStringArray:
         """The words as a look-up set for Arrow, shape (V,)."""
         return pa.array(self.words, pa.large_string())
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """Finds its words behind slips of the keyboard."""
+        return Spelling(self.words, unknown_id=UNKNOWN_ID)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +264,7 @@ def encode(texts: pa.Array | pa.ChunkedArray, *, vocabulary: Vocabulary, setting
         If the array holds neither strings nor bytes.
     """
     chunks = _Chunks.of(texts, settings=settings)
-    chunk_ids = pc.index_in(chunks.tokens.flatten(), value_set=vocabulary.arrow).fill_null(UNKNOWN_ID)
-    chunk_ids = chunk_ids.cast(pa.from_numpy_dtype(vocabulary.id_type))
+    chunk_ids = _ids(chunks.tokens.flatten(), vocabulary=vocabulary, undo_slips=settings.undo_slips is True)
     by_chunk = pa.ListArray.from_arrays(chunks.tokens.offsets, chunk_ids)
     token_ids = by_chunk.take(chunks.codes).flatten().to_numpy()
     n_tokens = chunks.sum_by_text(pc.list_value_length(by_chunk).to_numpy())
@@ -255,6 +277,15 @@ def encode(texts: pa.Array | pa.ChunkedArray, *, vocabulary: Vocabulary, setting
         offsets=np.concatenate(([0], np.cumsum(kept))),
         n_tokens=n_tokens.astype(np.int32),
     )
+
+
+def _ids(words: pa.LargeStringArray, *, vocabulary: Vocabulary, undo_slips: bool) -> pa.Array:
+    found = pc.index_in(words, value_set=vocabulary.arrow)
+    if undo_slips and found.null_count:
+        unknown = found.is_null()
+        meant = vocabulary.spelling.ids(words.filter(unknown).to_pylist())
+        found = pc.replace_with_mask(found, unknown, pa.array(meant))
+    return found.fill_null(UNKNOWN_ID).cast(pa.from_numpy_dtype(vocabulary.id_type))
 
 
 def tokenize(texts: pa.Array | pa.ChunkedArray, *, settings: TextSettings) -> list[list[str]]:
@@ -338,7 +369,10 @@ class _Chunks:
         valid = valid_utf8(texts)
         if settings.missing_words is not False:
             valid = _without_missing_words(valid)
-        split = pc.ascii_split_whitespace(_without_markup(valid))
+        plain = _without_markup(valid)
+        if settings.skip_addresses:
+            plain = _where(plain, _MAY_BE_ADDRESS, lambda some: _rewrite(some, _ADDRESSES))
+        split = pc.ascii_split_whitespace(plain)
         encoded = split.flatten().dictionary_encode()
         lengths = pc.list_value_length(split).fill_null(0).to_numpy()
         return cls(

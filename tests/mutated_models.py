@@ -37,6 +37,8 @@ _SETTINGS: dict[str, list[Any]] = {
     "text__max_tokens": [0, 100_001],
     "text__lower_case": [],
     "text__missing_words": [],
+    "text__skip_addresses": [],
+    "text__undo_slips": [],
     "decision__slope": [0, 0.0, -1.1],
     "decision__intercept": [],
     "decision__negative_below": [0, 0.0, 0.66, 1, 2],
@@ -47,12 +49,14 @@ _SETTINGS: dict[str, list[Any]] = {
 _RIGHT: dict[str, tuple[type, ...]] = {
     "text__lower_case": (bool,),
     "text__missing_words": (bool, type(None)),
+    "text__skip_addresses": (bool, type(None)),
+    "text__undo_slips": (bool, type(None)),
     "decision__slope": (int, float),
     "decision__intercept": (int, float),
     "provenance": (dict,),
 }
 # Older models lack it.
-_OPTIONAL = {"text__missing_words"}
+_OPTIONAL = {"text__missing_words", "text__skip_addresses", "text__undo_slips"}
 
 
 def directory(files: Files) -> Loading:

@@ -19,11 +19,16 @@ TAG = re.compile(rf"</?({TAGS})([ \t\n\f\r/][^<>]*)?>", re.IGNORECASE | re.ASCII
 CLITIC = re.compile(r"n't\b|'(s|re|ve|ll|d|m)\b", re.IGNORECASE | re.ASCII)
 NUMBER = re.compile(r"[0-9]+([.,/][0-9]+)+")
 MARK = re.compile(r"\.\.\.|!!|\?\?|--|\*\*|[:;=]-?[()]|[\U0001F1E6-\U0001F1FF]{2}")
+# White space of RE2, and separators.
+_NOT_SPACE = r"[^\t\n\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+_WEB = re.compile(rf"\b(https?|ftp)://{_NOT_SPACE}+|\bwww\.{_NOT_SPACE}+", re.IGNORECASE | re.ASCII)
+_MAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
+_NAME = re.compile(rf"(^|(?!{_NOT_SPACE}).|[(\"'])@[A-Za-z_]\w*", re.ASCII | re.DOTALL)
 QUOTES = {ord(quote): "'" for quote in "’‘‛ʼ`′"} | {ord(quote): '"' for quote in "“”„‟«»″"}
 DASHES = {ord(dash): "-" for dash in "‐‑‒–−"} | {ord(dash): "--" for dash in "—―"} | {ord("⁄"): "/"}
 
 
-def naive_tokens(text: str | bytes | None, *, lower_case: bool = True) -> list[str]:
+def naive_tokens(text: str | bytes | None, *, lower_case: bool = True, skip_addresses: bool = True) -> list[str]:
     """Tokens of one text."""
     if text is None:
         return []
@@ -33,6 +38,8 @@ def naive_tokens(text: str | bytes | None, *, lower_case: bool = True) -> list[s
     if ENTITY.search(text):
         text = html.unescape(text)
     text = TAG.sub(" ", text)
+    if skip_addresses:
+        text = _NAME.sub(r"\1 ", _MAIL.sub(" ", _WEB.sub(" ", text)))
     chunks = [_clean(chunk, lower_case=lower_case) for chunk in re.split(r"[ \t\n\v\f\r]+", text)]
     return [token for chunk in chunks for word in chunk.split() for token in _split(word)]
 

@@ -26,7 +26,7 @@ from sentiment_core.text import (
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *WORDS))
 PIPELINE = tiny_model().text
-MODES = {"lower": TextSettings(), "cased": TextSettings(lower_case=False)}
+MODES = {"lower": TextSettings(), "cased": TextSettings(lower_case=False, skip_addresses=False)}
 
 ROWS = st.lists(st.none() | TEXTS, max_size=8)
 
@@ -245,7 +245,69 @@ def test_what_is_no_text_is_refused_by_its_type(wrong: pa.Array) -> None:
 def test_the_tokens_are_those_of_the_naive_tokenizer(text: str) -> None:
     for mode in MODES.values():
         (found,) = tokenize(pa.array([text], pa.large_string()), settings=mode)
-        assert found == naive_tokens(text, lower_case=mode.lower_case)
+        assert found == naive_tokens(text, lower_case=mode.lower_case, skip_addresses=bool(mode.skip_addresses))
+
+
+PIECES_OF_ADDRESSES = (
+    *(
+        "http://",
+        "HTTPS://x.org/a?b=c",
+        "www.",
+        "www.a.b",
+        "ftp://f",
+        "@",
+        "@name_1",
+        "@1",
+        "me@mail.example.org",
+        "a@b",
+    ),
+    *(
+        " ",
+        "\u00a0",
+        "\u3000",
+        "\t",
+        "\x0b",
+        "(",
+        '"',
+        "'",
+        ".",
+        ",",
+        "-",
+        "good",
+        "Éa",
+        "ﬁ",
+        "1",
+        "_",
+        "<br>",
+        "&amp;",
+    ),
+)
+ADDRESSES = st.lists(st.sampled_from(PIECES_OF_ADDRESSES), max_size=12).map("".join)
+
+
+@settings(max_examples=300)
+@given(ADDRESSES)
+def test_addresses_are_those_of_the_naive_tokenizer(text: str) -> None:
+    for mode in MODES.values():
+        (found,) = tokenize(pa.array([text], pa.large_string()), settings=mode)
+        assert found == naive_tokens(text, lower_case=mode.lower_case, skip_addresses=bool(mode.skip_addresses))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see https://shop.example/x?y=1 now", "see now"),
+        ("WWW.Shop.example is good", "is good"),
+        ("@shop_1 good (@shop) '@me'", "good ( ) ' '"),
+        ("write to me.you+1@mail.example.org today", "write to today"),
+        ("half @ price, 2 @5, a@b", "half @ price , 2 @ 5 , a @ b"),
+        ("https://shop.example\u00a0is bad", "is bad"),
+    ],
+)
+def test_addresses_are_no_words(text: str, expected: str) -> None:
+    assert tokens(text) == [expected.split()]
+    kept = tokenize(pa.array([text]), settings=TextSettings(skip_addresses=False))
+    assert kept == [naive_tokens(text, skip_addresses=False)]
 
 
 @settings(max_examples=100)

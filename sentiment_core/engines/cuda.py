@@ -48,7 +48,7 @@ class CudaEngine:
     """
 
     length_step = 1
-    batch_tokens = 1 << 19
+    batch_tokens = 1 << 20
 
     def __init__(self, model: Model, *, precision: str, gpu: int | None, streams: int = 2) -> None:
         self.name = f"torch {precision}"
