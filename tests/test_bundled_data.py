@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from models import tiny_model
 
+from sentiment_core.artifact import load_model, save_model
 from sentiment_core.holdout import held_out_mask
-from sentiment_core.text import SPECIAL_TOKENS
-from tools.bundled_model import prepare, second_pass
+from sentiment_core.text import SPECIAL_TOKENS, TextSettings
+from tools.bundled_model import average, perturbation, prepare, second_pass, word_lessons
 
 ELSEWHERE = "yelp_2021"
 assert ELSEWHERE in prepare.HELD_OUT_SOURCES
@@ -147,16 +153,73 @@ def test_the_same_data_make_the_same_tables(data: Path) -> None:
     assert "templates" not in pq.read_table(data / "first/labelled.parquet")["source"].to_pylist()
 
 
-def test_the_second_pass_learns_films_and_templates_anew_and_others_once(tmp_path: Path) -> None:
-    def write(name: str, texts: list[str], targets: list[float], column: str) -> str:
-        pq.write_table(pa.table({"text": texts, column: targets}), tmp_path / name)
-        return str(tmp_path / name)
+def table(place: Path, texts: list[str], targets: list[float], column: str) -> str:
+    pq.write_table(pa.table({"text": texts, column: targets}), place)
+    return str(place)
 
-    films = write("films", ["a", "b"], [0.9, 0.2], "teacher_probability")
-    others = write("others", ["b", "c", "d", "t"], [0.5, 0.6, 0.7, 0.1], "teacher_probability")
-    templates = write("templates", ["t", "u"], [1.0, 0.5], "positive")
-    assert second_pass.main([films, others, templates, str(tmp_path / "out")]) == 0
-    rows = pq.read_table(tmp_path / "out").to_pylist()
+
+def test_the_second_pass_learns_films_and_templates_anew_others_once_and_changed_copies(tmp_path: Path) -> None:
+    long = "The parcel came late, and nobody told us."
+    films = table(tmp_path / "films", ["a", "b"], [0.9, 0.2], "teacher_probability")
+    others = table(tmp_path / "others", ["b", "c", long, "t"], [0.5, 0.6, 0.1, 0.1], "teacher_probability")
+    templates = table(tmp_path / "templates", ["t", "The shop is in the main street."], [1.0, 0.5], "positive")
+    words = table(tmp_path / "words", ["It is not oval."], [0.5], "positive")
+    output, part = tmp_path / "out", tmp_path / "part"
+    assert second_pass.main([films, others, templates, words, str(output), str(part)]) == 0
+    rows = pq.read_table(output).to_pylist()
     found = {row["text"]: row["teacher_probability"] for row in rows}
-    assert found == {"a": 0.9, "b": 0.2, "c": 0.6, "d": 0.7, "t": 1.0, "u": 0.5}
+    given = {"a": 0.9, "b": 0.2, "c": 0.6, long: 0.1, "t": 1.0, "It is not oval.": 0.5}
+    given["The shop is in the main street."] = 0.5
+    ((copy, target),) = found.items() - given.items()
+    assert copy != long
+    assert target == 0.1
+    assert found.items() >= given.items()
     assert len(rows) == len(found)
+    assert pq.read_table(part).to_pylist() == rows
+
+
+def test_words_are_judged_within_their_source_and_taught_affirmed_and_denied() -> None:
+    texts, labels, sources = [], [], []
+    for source, word, positive, count in (
+        *(("clothes", "jeans", 1, 90), ("clothes", "jeans", 0, 10)),
+        *(("clothes", "denim", 1, 90), ("clothes", "denim", 0, 10)),
+        *(("apps", "lovely", 1, 50), ("apps", "lovely", 0, 2), ("apps", "broken", 1, 2), ("apps", "broken", 0, 50)),
+        *(("apps", "seldom", 1, 3), ("apps", "vile", 0, 60), ("apps", "fine1", 1, 60)),
+    ):
+        texts += [word] * count
+        labels += [float(positive)] * count
+        sources += [source] * count
+    reviews = pa.table({"text": pa.chunked_array([texts]), "label": labels, "source": sources})
+    words = word_lessons.polar_words(reviews)
+    assert words == {"praise": ["lovely"], "blame": ["broken"], "neutral": ["denim", "jeans"]}  # vile is tested
+    words["neutral"].append("newly")
+    lessons = word_lessons.word_lessons(words, rows=400, seed=1).to_pydict()
+    target = dict(zip(lessons["text"], lessons["positive"]))
+    assert target["It is not jeans."] == target["It is jeans."] == 0.5
+    assert target["It is lovely."] > 0.9 > 0.2 > target["It is not lovely."]
+    assert target["It is broken."] < 0.1 < 0.5 < target["It is not broken."] < 0.7
+    assert target["It is newly lovely."] == target["It is lovely."]
+
+
+@given(st.text("abc .!10't isno", min_size=1, max_size=60), st.integers(0, 999))
+def test_a_changed_copy_has_the_words_of_its_review_but_for_one_change(text: str, seed: int) -> None:
+    changed = perturbation.perturbed(text, Random(seed), neutral=["The shop is red."])
+    assert changed is not None
+    assert changed != text
+    assert changed == perturbation.perturbed(text, Random(seed), neutral=["The shop is red."])
+    assert abs(len(changed) - len(text)) <= len("The shop is red. ") + 3 * len(text) // 4
+
+
+def test_models_of_two_seeds_are_averaged_and_others_refused(tmp_path: Path) -> None:
+    first, second = tiny_model(seed=1), tiny_model(seed=2)
+    for name, model in (("first", first), ("second", second)):
+        save_model(model, tmp_path / name)
+    assert average.main([str(tmp_path / name) for name in ("first", "second", "mean")]) == 0
+    mean = load_model(tmp_path / "mean")
+    for name, array in mean.weights.items():
+        expected = (first.weights[name].astype(np.float32) + second.weights[name].astype(np.float32)) / 2
+        assert np.abs(array.astype(np.float32) - expected).max() < 1e-3
+    other = replace(second, text=replace(second.text, settings=TextSettings(max_tokens=7)))
+    save_model(other, tmp_path / "other")
+    with pytest.raises(SystemExit, match="another vocabulary or other settings"):
+        average.main([str(tmp_path / name) for name in ("first", "other", "mean2")])
