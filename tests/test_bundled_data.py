@@ -193,7 +193,7 @@ def test_words_are_judged_within_their_source_and_taught_affirmed_and_denied() -
     words = word_lessons.polar_words(reviews)
     assert words == {"praise": ["lovely"], "blame": ["broken"], "neutral": ["denim", "jeans"]}  # vile is tested
     words["neutral"].append("newly")
-    lessons = word_lessons.word_lessons(words, rows=400, seed=1).to_pydict()
+    lessons = word_lessons.word_lessons(words, rows=4_000, seed=1).to_pydict()
     target = dict(zip(lessons["text"], lessons["positive"]))
     assert target["It is not jeans."] == target["It is jeans."] == 0.5
     assert target["It is lovely."] > 0.9 > 0.2 > target["It is not lovely."]
