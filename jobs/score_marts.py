@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from jobs.marts.estimates import (
     LABEL_SUMS,
     Prior,
-    Steps,
     change_steps,
     estimate_steps,
     pool_columns,
     pool_prior,
     product_prior,
 )
+from jobs.marts.one_expression import one_expression
 from jobs.proportions import DaySums, share, slope, slope_z, two_sided_p
 from jobs.score_counts import ESTIMATE_SUMS, add_up, month_of
 from jobs.sketches import collect_sketch, percentiles, probability_of
@@ -30,6 +28,7 @@ TREND_DAYS = 28
 # Days of each window, counted from the row's own; the week before is compared with the last one.
 _WINDOWS = {"_7d": (1 - WEEK, 0), "_28d": (1 - TREND_DAYS, 0), "_before": (1 - 2 * WEEK, -WEEK)}
 _TRENDS = ("_7d", "_28d")
+_ESTIMATE = ("estimated_share", "estimated_share_low", "estimated_share_high")
 # In the order of `_centred_sums`.
 _PER_DAY = ("days", "days_squared", "q_days", "q_micro")
 _MICRO = 10**6
@@ -82,49 +81,65 @@ def sentiment_product(counts: DataFrame, *, labelled: bool) -> DataFrame:
     if labelled:
         pools = add_up(counts, month).withColumns(_sums(labelled=True))
         merged = merged.join(F.broadcast(_pools(pools, key="month")), "month")
-    months = _stepped(merged, estimate_steps(product_prior(pooled=labelled), labelled=labelled))
+    months = _estimated(merged, product_prior(pooled=labelled), labelled=labelled)
     return months.withColumns(_means() | _percentiles())
 
 
 def estimated(counts: DataFrame, *, labelled: bool) -> DataFrame:
     """Groups of `ESTIMATE_SUMS`, each with its estimated share; none borrows from another."""
-    return _stepped(counts.withColumns(_sums(labelled=labelled)), estimate_steps(pool_prior(), labelled=labelled))
+    return _estimated(counts.withColumns(_sums(labelled=labelled)), pool_prior(), labelled=labelled)
+
+
+def _estimated(sums: DataFrame, prior: Prior, *, labelled: bool) -> DataFrame:
+    estimate = F.expr(one_expression(estimate_steps(prior, labelled=labelled)))
+    estimates = sums.withColumn("_estimate", estimate)
+    return estimates.withColumns({name: F.col("_estimate")[name] for name in _ESTIMATE})
 
 
 def _with_windows(summed: DataFrame, *, labelled: bool, pooled: bool) -> DataFrame:
     """The estimates of the day and its windows, trends and the change of a week."""
-    # Step by step, each of columns of the one before: nested into one another they would be too much for Spark.
-    frame = summed.withColumns(_centred_sums() | _window_doubles(labelled=labelled) | _sums(labelled=labelled))
+    ends = ("", *_WINDOWS)
+    groups = F.array(*(F.struct(*_sums_of(end, labelled=labelled)) for end in ends))
+    frame = summed.withColumns(_centred_sums() | {"_groups": groups})
+    prior = product_prior(pooled=labelled) if pooled else pool_prior()
+    steps = estimate_steps(prior, labelled=labelled)
+    of_group = one_expression(steps, places={name: f"_group.{name}" for name in _names_of_sums(labelled=labelled)})
     slopes = {f"trend{end}": slope(_day_sums(end)) for end in _TRENDS}
     tests = {f"z{end}": slope_z(_day_sums(end)) for end in _TRENDS}
-    frame = frame.withColumns(slopes | tests)
-    priors = {end: _prior(end, labelled=labelled, pooled=pooled) for end in ("", *_WINDOWS)}
-    of_windows = [estimate_steps(prior, labelled=labelled, end=end) for end, prior in priors.items()]
-    frame = _stepped(frame, [reduce(lambda one, other: one | other, step) for step in zip(*of_windows)])
-    frame = _stepped(frame, change_steps(now="_7d", before="_before", labelled=labelled))
+    estimates = {"_estimates": F.expr(f"transform(_groups, _group -> {of_group})")}
+    frame = frame.withColumns(slopes | tests | estimates)
+    changes = change_steps(now="_7d", before="_before", labelled=labelled)
+    places = {
+        f"{name}{end}": f"{of_all}[{ends.index(end)}].{name}"
+        for end in ("_7d", "_before")
+        for of_all, names in (
+            ("_groups", _names_of_sums(labelled=labelled)),
+            ("_estimates", [name for step in steps for name in step]),
+        )
+        for name in names
+    }
+    frame = frame.withColumn("_change", F.expr(one_expression(changes, places=places)))
+    found = {
+        name.replace("share", f"share{end}"): F.col("_estimates")[ends.index(end)][name]
+        for end in ("", *_TRENDS)
+        for name in _ESTIMATE
+    }
     shares = {f"positive_share{end}": share(F.col(f"positive{end}"), F.col(f"scored{end}")) for end in _TRENDS}
+    unlabelled = {} if labelled else {f"labelled_count{end}": F.lit(0).cast("bigint") for end in _TRENDS}
     return frame.withColumns(
         {
+            **found,
             **shares,
+            **unlabelled,
             **_means(),
-            "change_7d": F.col("change"),
-            "change_7d_low": F.col("change_low"),
-            "change_7d_high": F.col("change_high"),
-            "change_7d_p": two_sided_p(F.col("change_z")),
+            "change_7d": F.col("_change")["change"],
+            "change_7d_low": F.col("_change")["change_low"],
+            "change_7d_high": F.col("_change")["change_high"],
+            "change_7d_p": two_sided_p(F.col("_change")["change_z"]),
             **{f"trend{end}_p": two_sided_p(F.col(f"z{end}")) for end in _TRENDS},
             "month": month_of(F.col("day")),
         }
     )
-
-
-def _prior(end: str, *, labelled: bool, pooled: bool) -> Prior:
-    return product_prior(end, pooled=labelled) if pooled else pool_prior(end)
-
-
-def _stepped(frame: DataFrame, steps: Steps) -> DataFrame:
-    for step in steps:
-        frame = frame.withColumns({name: F.expr(sql) for name, sql in step.items()})
-    return frame
 
 
 def _sums(*, labelled: bool) -> dict[str, Column]:
@@ -178,20 +193,27 @@ def _window_sums(ordered: WindowSpec, *, labelled: bool) -> dict[str, Column]:
     return found
 
 
-def _window_doubles(*, labelled: bool) -> dict[str, Column]:
-    """The sums of windows by the names that `estimate_steps` reads."""
-    found: dict[str, Column] = {}
-    for end in _WINDOWS:
-        found |= {f"{name}{end}": F.col(f"{name}{end}") / 1e9 for name in ("q", "qq", "spread")}
-        if not labelled:
-            found[f"labelled_count{end}"] = F.lit(0).cast("bigint")
-        else:
-            found |= {
-                f"p{end}": F.col(f"p{end}") / 1e9,
-                f"pp{end}": (F.col(f"p{end}") - F.col(f"v{end}")) / 1e9,
-                **{f"{name}{end}": F.coalesce(F.col(f"{name}{end}").cast("double"), F.lit(0.0)) for name in LABEL_SUMS},
+def _names_of_sums(*, labelled: bool) -> tuple[str, ...]:
+    """What `estimate_steps` and `change_steps` read of a group of reviews."""
+    names = ("scored", "q", "qq", "spread")
+    return (*names, "p", "pp", "labelled_count", *LABEL_SUMS) if labelled else names
+
+
+def _sums_of(end: str, *, labelled: bool) -> list[Column]:
+    """`_names_of_sums` of the day itself, or of one of its windows."""
+    if not end:
+        sums = {"scored": F.col("scored"), "labelled_count": F.col("labelled_count"), **_sums(labelled=labelled)}
+    else:
+        sums = {name: F.col(f"{name}{end}") / 1e9 for name in ("q", "qq", "spread")}
+        sums["scored"] = F.col(f"scored{end}")
+        if labelled:
+            sums |= {
+                "p": F.col(f"p{end}") / 1e9,
+                "pp": (F.col(f"p{end}") - F.col(f"v{end}")) / 1e9,
+                "labelled_count": F.col(f"labelled_count{end}"),
+                **{name: F.coalesce(F.col(f"{name}{end}").cast("double"), F.lit(0.0)) for name in LABEL_SUMS},
             }
-    return found
+    return [sums[name].alias(name) for name in _names_of_sums(labelled=labelled)]
 
 
 def _centred_sums() -> dict[str, Column]:
@@ -204,6 +226,8 @@ def _centred_sums() -> dict[str, Column]:
             f"days{end}": days - trials * number,
             f"days_squared{end}": days_squared - 2 * number * days + trials * number * number,
             f"q_days{end}": (q_days - q_micro * number) / _MICRO,
+            f"q{end}": F.col(f"q{end}") / 1e9,
+            f"qq{end}": F.col(f"qq{end}") / 1e9,
         }
     return centred
 
@@ -250,5 +274,5 @@ def _pools_of_days(counts: DataFrame) -> DataFrame:
 
 
 def _pools(sums: DataFrame, *, key: str) -> DataFrame:
-    steps = [*estimate_steps(pool_prior(), labelled=True), pool_columns()]
-    return _stepped(sums, steps).select(key, *pool_columns())
+    pool = F.expr(one_expression([*estimate_steps(pool_prior(), labelled=True), pool_columns()]))
+    return sums.withColumn("_pool", pool).select(key, *(F.col("_pool")[name].alias(name) for name in pool_columns()))
