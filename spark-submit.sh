@@ -49,15 +49,14 @@ case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in "" | C | POSIX) export LC_ALL=C.UTF-8 
 if [ -n "${PYSPARK_DRIVER_PYTHON:-}" ]; then
   python=$(command -v "$PYSPARK_DRIVER_PYTHON") \
     || fail "PYSPARK_DRIVER_PYTHON is wrong: there is no program $PYSPARK_DRIVER_PYTHON; unset it" 6
-  "$python" -c 'import pyspark, jobs' 2>/dev/null \
-    || fail "PYSPARK_DRIVER_PYTHON is wrong: $python is no Python with pyspark and this project; unset it" 6
+  fault="PYSPARK_DRIVER_PYTHON is wrong: $python is no Python with pyspark and this project; unset it"
 else
   python=$here/.venv/bin/python
   [ -x "$python" ] || python=$(command -v python3) || fail "no Python; run \`make setup\`" 6
-  "$python" -c 'import pyspark, jobs' 2>/dev/null || fail "$python has no pyspark or project; run \`make setup\`" 6
+  fault="$python has no pyspark or project; run \`make setup\`"
 fi
-spark_home=$("$python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
-jobs=$("$python" -c 'import os, jobs; print(os.path.dirname(jobs.__file__))')
+found=$("$python" -m jobs.spark.java_start --show 2>/dev/null) || fail "$fault" 6
+{ read -r spark_home; read -r jobs; read -r java_options; } <<<"$found"
 { [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; } || command -v java >/dev/null \
   || fail "no Java; install version 17 or newer or set JAVA_HOME" 6
 
@@ -167,7 +166,8 @@ conf spark.pyspark.driver.python "$driver_python"
 conf spark.ui.showConsoleProgress false
 conf spark.log.level "$SENTIMENT_LOG_LEVEL"
 log_level=-Dsentiment.log.level=$SENTIMENT_LOG_LEVEL
-conf spark.driver.defaultJavaOptions "-Dlog4j2.configurationFile=$log_settings $log_level"
+case $master in local*) ;; *) java_options= ;; esac # which a driver beside executors may not have
+conf spark.driver.defaultJavaOptions "-Dlog4j2.configurationFile=$log_settings $log_level${java_options:+ $java_options}"
 case $master,$home,$executor_python in
   k8s*,* | yarn,?*,* | *,,"$python")
     conf spark.executor.defaultJavaOptions "-Dlog4j2.configurationFile=$executor_log_settings $log_level" ;;

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.explanation_page import explanation_page
 from jobs.explanation_text import explanation_text
-from jobs.given_texts import given_texts
+from jobs.given_texts import given_texts, leave_out_pandas
 from jobs.html_file import check_html_file, write_html_file
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     """
     if options.html is not None:
         check_html_file(options.html, option="--html")
+    leave_out_pandas()
     scorer = Scorer(
         load_model(options.model or bundled_model_path()), engine=options.engine, precision=options.precision
     )

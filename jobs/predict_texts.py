@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.given_texts import given_texts
+from jobs.given_texts import given_texts, leave_out_pandas
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.scoring import Scorer
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
     """Emit one object per text, in order."""
+    leave_out_pandas()
     scorer = Scorer(
         load_model(options.model or bundled_model_path()), engine=options.engine, precision=options.precision
     )

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from jobs.redaction import SPARK_REDACTION
 from jobs.spark.environment import refuse_faults
 from jobs.spark.file_names import UTF8_LOCALE, use_utf8_names
+from jobs.spark.java_start import java_options
 from jobs.submit_settings import named_settings
 from sentiment_core.errors import EnvironmentFault
 
@@ -74,7 +75,6 @@ LOCAL_SETTINGS = {
     "spark.driver.memory": "2g",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.defaultJavaOptions": f"-Dlog4j2.configurationFile={_LOG_SETTINGS}",
 }
 
 
@@ -115,7 +115,8 @@ def start_java() -> SparkConf:
         refuse_faults(os.environ)
         use_utf8_names(os.environ)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        settings = settings | LOCAL_SETTINGS
+        java = f"-Dlog4j2.configurationFile={_LOG_SETTINGS} {java_options(os.environ)}"
+        settings = settings | LOCAL_SETTINGS | {"spark.driver.defaultJavaOptions": java}
     # PySpark passes ours as options, which would win over those of the file.
     named = named_settings(os.environ)
     settings = {name: value for name, value in settings.items() if name not in named} | REQUIRED

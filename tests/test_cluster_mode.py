@@ -18,14 +18,18 @@ SPARK_SUBMIT = (
 FS_SHELL = '#!/bin/sh\n[ "$1" = org.apache.hadoop.fs.FsShell ] || exit 9\nshift\nfor last; do :; done\n' + (
     'file=${last#file:}\ncase $1 in -rm) rm -f "$file" ;; -cat) cat "$file" ;; esac\n'
 )
-PYTHON = '#!/bin/sh\ncase $2 in *"import os, pyspark"*) echo {folder}/spark ;; *) exec {python} "$@" ;; esac\n'
+PYTHON = (
+    "#!/bin/sh\ncase $2 in\n"
+    'jobs.spark.java_start) printf "%s\\n" {folder}/spark {root}/jobs -XX:OfThisMachine ;;\n'
+    '*) exec {python} "$@" ;;\nesac\n'
+)
 
 
 @pytest.fixture
 def submit(tmp_path: Path) -> Any:
     """Submit with a verdict to come: exit code, standard output, last line, and what spark-submit was given."""
     status = tmp_path / "status.json"
-    names = {"folder": tmp_path, "status": status, "python": sys.executable}
+    names = {"folder": tmp_path, "status": status, "python": sys.executable, "root": ROOT}
     (tmp_path / "spark" / "bin").mkdir(parents=True)
     programs = {"python": PYTHON, "spark/bin/spark-submit": SPARK_SUBMIT, "spark/bin/spark-class": FS_SHELL}
     for name, text in programs.items():
@@ -138,3 +142,4 @@ def test_a_driver_in_the_cluster_runs_what_executors_run(
     for process in ("driver", "executor"):
         java = next(setting for setting in given if setting.startswith(f"spark.{process}.defaultJavaOptions="))
         assert f"{home}/lib/python/site-packages/jobs/log4j2.properties" in java.replace("=./", "=")
+        assert "OfThisMachine" not in java
