@@ -166,7 +166,12 @@ conf spark.pyspark.driver.python "$driver_python"
 conf spark.ui.showConsoleProgress false
 conf spark.log.level "$SENTIMENT_LOG_LEVEL"
 log_level=-Dsentiment.log.level=$SENTIMENT_LOG_LEVEL
-case $master in local*) ;; *) java_options= ;; esac # which a driver beside executors may not have
+case $master in
+  local*) # as without this script: nobody looks at pages of a driver that ends in seconds
+    conf spark.ui.enabled false
+    conf spark.sql.ui.explainMode simple ;;
+  *) java_options= ;; # of this machine
+esac
 conf spark.driver.defaultJavaOptions "-Dlog4j2.configurationFile=$log_settings $log_level${java_options:+ $java_options}"
 case $master,$home,$executor_python in
   k8s*,* | yarn,?*,* | *,,"$python")

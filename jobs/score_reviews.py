@@ -17,7 +17,7 @@ from jobs.scoring_models import ScoringModels
 from jobs.scoring_options import add_scoring_arguments, date_option
 from jobs.scoring_run import run_once
 from jobs.session import spark_session
-from jobs.spark.workers import require_workers
+from jobs.spark.workers import checking_workers
 
 __all__ = ["add_arguments", "run"]
 
@@ -44,8 +44,8 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         models = ScoringModels.load(options.model)
     with timings.of("start_spark"):
         session = spark_session("sentiment score")
-        require_workers(session)
-    report = run_once(session, options, models=models, run_date=options.run_date, timings=timings)
+    with checking_workers(session) as workers:
+        report = run_once(session, options, models=models, run_date=options.run_date, timings=timings, workers=workers)
     emit(report)
     if report["status"] == "dry-run":
         rows = report["input"].get("new_rows", report["input"]["rows"])

@@ -71,6 +71,7 @@ def run_once(
     run_date: date,
     timings: Timings,
     where: Callable[[T.StructType], Column] | None = None,
+    workers: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Score the input for one date and publish the scores.
 
@@ -85,6 +86,8 @@ def run_once(
         Takes the seconds of each stage.
     where : callable, optional
         Which rows of the input are scored, by its schema; default all.
+    workers : callable, optional
+        Waits until workers can score, and raises if they cannot.
 
     Returns
     -------
@@ -177,6 +180,9 @@ def run_once(
         report["settings"] |= {"groups": groups}
         rows = f"{source.digest.count:,}"
         _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
+        if workers is not None:
+            with timings.of("start_workers"):
+                workers()
         report |= run.stage(source, staging, groups=groups)
         if not options.only_new and "raw_files" in report["input"]:
             audit_records(

@@ -74,6 +74,8 @@ LOCAL_SETTINGS = {
     "spark.master": "local[*]",
     "spark.driver.memory": "2g",
     "spark.ui.enabled": "false",
+    # Of the text of each plan, which takes longer to write than a small table to read.
+    "spark.sql.ui.explainMode": "simple",
     "spark.ui.showConsoleProgress": "false",
 }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
@@ -12,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from sentiment_core.errors import EnvironmentFault
 
-__all__ = ["require_workers"]
+__all__ = ["checking_workers", "require_workers"]
 
 _OTHER_VERSION = re.compile(r"PYTHON_VERSION_MISMATCH.*?different version: ([\d.]+)", re.DOTALL)
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
@@ -48,6 +50,28 @@ def require_workers(session: SparkSession) -> None:
             f"{fault}; let PYSPARK_PYTHON name a Python {own} in which this project is installed, or build what "
             "executors unpack from this Python with `make package`"
         ) from error
+
+
+@contextmanager
+def checking_workers(session: SparkSession) -> Iterator[Callable[[], None]]:
+    """`require_workers` while the block reads its input: a worker imports for as long as the driver plans.
+
+    Yields
+    ------
+    callable
+        Waits for the check, and raises what it found. An error of the block gives way to it, since a table that is read
+        by workers may fail for the same reason.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="workers")
+    checked = pool.submit(require_workers, session)
+    try:
+        yield checked.result
+        checked.result()
+    except Exception:
+        checked.result()
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _import_scoring(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

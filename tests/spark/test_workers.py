@@ -13,8 +13,8 @@ import pytest
 from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from jobs.spark.workers import require_workers
-from sentiment_core.errors import EnvironmentFault
+from jobs.spark.workers import checking_workers, require_workers
+from sentiment_core.errors import EnvironmentFault, InputError
 
 OWN = "{}.{}".format(*sys.version_info[:2])
 
@@ -53,6 +53,25 @@ def test_another_version_is_named() -> None:
 def test_what_is_missing_is_named(told: str, says: str) -> None:
     with pytest.raises(EnvironmentFault, match=says):
         require_workers(session_whose_worker_says(told))
+
+
+def test_a_run_waits_for_workers_that_are_checked_while_it_reads(spark: SparkSession) -> None:
+    with checking_workers(spark) as workers:
+        assert spark.range(3).count() == 3
+        workers()
+
+
+@pytest.mark.parametrize("error", [None, InputError("the input cannot be read"), ValueError("internal")])
+def test_what_is_wrong_with_workers_comes_before_what_follows_from_it(error: Exception | None) -> None:
+    session = session_whose_worker_says("ModuleNotFoundError: No module named 'jobs'")
+    with pytest.raises(EnvironmentFault, match="cannot import this project"), checking_workers(session):
+        if error is not None:
+            raise error
+
+
+def test_an_error_of_a_run_with_good_workers_stays_what_it_is(spark: SparkSession) -> None:
+    with pytest.raises(InputError, match="no such file"), checking_workers(spark):
+        raise InputError("no such file")
 
 
 def test_any_other_error_stays_what_it_is() -> None:
