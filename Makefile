@@ -29,16 +29,16 @@ without_java = grep --line-buffered -v 'Using incubator modules' >&2
 
 demo: export SENTIMENT_LOG_FORMAT := text
 demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark, sum them up, and make the dashboard
-	@$(bin)/python -m jobs.sample_reviews build/demo/reviews.parquet --star-share 0.3
+	@$(bin)/python -m jobs.demo.sample_reviews build/demo/reviews.parquet --star-share 0.3
 	@./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
 	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 --drivers 5 \
 	  2>&1 >build/demo/report.json | $(without_java)
-	@$(bin)/python -m jobs.show_scores build/demo/scores --report build/demo/report.json
+	@$(bin)/python -m jobs.demo.show build/demo/scores --report build/demo/report.json
 	@./spark-submit.sh summarize --scores build/demo/scores \
 	  --output build/demo/marts-of-texts --date-column review_date 2>&1 >build/demo/marts-of-texts.json | $(without_java)
 	@./spark-submit.sh summarize --scores build/demo/scores --label-column stars --positive-above 3 \
 	  --output build/demo/marts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
-	@$(bin)/python -m jobs.show_scores --marts build/demo/marts-of-texts --marts build/demo/marts
+	@$(bin)/python -m jobs.demo.show --marts build/demo/marts-of-texts --marts build/demo/marts
 	@$(bin)/sentiment dashboard --marts build/demo/marts --output build/demo/dashboard.html >/dev/null
 	@echo "Dashboard: build/demo/dashboard.html"
 
@@ -57,21 +57,21 @@ test-integrity: .venv/dev-is-ready ## check data integrity on thousands of damag
 	@$(bin)/pytest -m integrity --full --timeout=0 $(ARGS)
 
 mutants: .venv/dev-is-ready ## check that the tests notice deliberate faults (ARGS="--all --only text")
-	@PYTHONPATH=tests $(bin)/python -m support.mutants $(ARGS)
+	@$(bin)/python -m tests.support.mutants $(ARGS)
 
 check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \
 	  $(bin)/$$tool || failed=1; done; exit $$failed
 
 audit: .venv/dev-is-ready ## look for known faults in code and packages (ARGS=--require-advisories fails without a service)
-	@$(bin)/python -m checks.audit_security $(ARGS)
+	@$(bin)/python -m tools.audit $(ARGS)
 
 package: .venv/dev-is-ready ## build dist/: the wheel, and the environment that executors unpack
 	@rm -rf build/lib build/bdist.* dist/unverified && mkdir -p dist/unverified && rm -f dist/*.whl
 	@$(bin)/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
-	@$(bin)/python -m cluster.pack_environment dist/*.whl dist/unverified/environment.tar.gz
-	@$(bin)/python -m cluster.verify_environment dist/unverified/environment.tar.gz
-	@$(bin)/python -m cluster.verify_wheel dist/*.whl
+	@$(bin)/python -m tools.packaging.pack_environment dist/*.whl dist/unverified/environment.tar.gz
+	@$(bin)/python -m tools.packaging.verify_environment dist/unverified/environment.tar.gz
+	@$(bin)/python -m tools.packaging.verify_wheel dist/*.whl
 	@mv dist/unverified/* dist && rmdir dist/unverified
 
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
@@ -90,4 +90,4 @@ clean: ## remove all that these targets made
 	  spark-warehouse metastore_db derby.log
 	@find jobs sentiment_core tests tools -name __pycache__ -prune -exec rm -rf {} +
 
-include bench.mk bundled_model.mk faults.mk
+include tools/bench.mk tools/bundled_model.mk tools/faults.mk

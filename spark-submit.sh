@@ -55,7 +55,7 @@ else
   [ -x "$python" ] || python=$(command -v python3) || fail "no Python; run \`make setup\`" 6
   fault="$python has no pyspark or project; run \`make setup\`"
 fi
-found=$("$python" -m jobs.spark.java_start --show 2>/dev/null) || fail "$fault" 6
+found=$("$python" -m jobs.spark.java --show 2>/dev/null) || fail "$fault" 6
 { read -r spark_home; read -r jobs; read -r java_options; } <<<"$found"
 { [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; } || command -v java >/dev/null \
   || fail "no Java; install version 17 or newer or set JAVA_HOME" 6
@@ -85,7 +85,7 @@ file=$(given --properties-file -)
 if [ -n "$file" ]; then
   [ -f "$file" ] && [ -r "$file" ] || fail "the file $file cannot be read" 2
   # By a pipe, since bash may put other input into a file, and there may be a secret in it.
-  while IFS= read -r line; do properties+=("$line"); done < <("$python" -m jobs.submit_settings "$file")
+  while IFS= read -r line; do properties+=("$line"); done < <("$python" -m jobs.spark.submit "$file")
 fi
 master=$(given --master spark.master)
 deploy_mode=$(given --deploy-mode spark.submit.deployMode)
@@ -115,7 +115,7 @@ case ${master:=$SENTIMENT_MASTER} in
     fi
     if [ -f "$environment" ]; then
       project=$(dirname "$jobs")
-      made_of=("$project"/{jobs,sentiment_core,queries})
+      made_of=("$project"/{jobs,sentiment_core})
       [ ! -f "$project/requirements.lock" ] || made_of+=("$project/requirements.lock")
       stale=$(find "${made_of[@]}" -name __pycache__ -prune -o -type f -newer "$environment" -print -quit)
       [ -z "$stale" ] || fail "$environment is older than $stale; run \`make package\`" 6
@@ -128,8 +128,8 @@ esac
 : "${executor_python:=${home:+$home/bin/python}}"
 : "${executor_python:=$python}"
 driver_python=$python
-log_settings=$jobs/log4j2.properties executor_log_settings=$jobs/log4j2.properties
-[ -z "$home" ] || executor_log_settings=$home/lib/python/site-packages/jobs/log4j2.properties
+log_settings=$jobs/spark/log4j2.properties executor_log_settings=$jobs/spark/log4j2.properties
+[ -z "$home" ] || executor_log_settings=$home/lib/python/site-packages/jobs/spark/log4j2.properties
 program=$jobs/cli.py
 if [ "$deploy_mode" = cluster ]; then
   driver_python=$executor_python

@@ -1,1 +1,1 @@
-"""The jobs behind the ``sentiment`` command: one module a verb, and what runs in Spark's workers."""
+"""The jobs behind the ``sentiment`` command: its doors, the verbs, and the rooms that do their work."""

@@ -19,32 +19,32 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from jobs.internal_errors import describe_unexpected
-from jobs.redaction import redact, redact_values
-from jobs.run_log import LOG_FORMATS, configure_log, end_log, log_verdict
+from jobs.spark.errors import describe_unexpected
 from jobs.status_file import StatusFile
+from jobs.telemetry.log import LOG_FORMATS, configure_log, end_log, log_verdict
+from jobs.telemetry.privacy import redact, redact_values
 from sentiment_core import errors
 from sentiment_core.mxnet_setup import prepare_mxnet
 
 __all__ = ["main"]
 
 VERBS = {
-    "pretrain": ("jobs.pretrain_language_model", "train a word language model on review tables"),
-    "train": ("jobs.train_model", "fine-tune a model on labelled reviews"),
-    "teach": ("jobs.teach_classifier", "fine-tune a sentence encoder to label reviews"),
-    "label": ("jobs.label_reviews", "label reviews with an ensemble of models, to train one model on"),
-    "evaluate": ("jobs.evaluate_model", "measure a model on labelled reviews"),
+    "pretrain": ("jobs.verbs.models.pretrain", "train a word language model on review tables"),
+    "train": ("jobs.verbs.models.train", "fine-tune a model on labelled reviews"),
+    "teach": ("jobs.verbs.models.teach", "fine-tune a sentence encoder to label reviews"),
+    "label": ("jobs.verbs.models.label", "label reviews with an ensemble of models, to train one model on"),
+    "evaluate": ("jobs.verbs.models.evaluate", "measure a model on labelled reviews"),
     "inspect": ("jobs.verbs.inspect", "show what a run would find in an input, and the command that scores it"),
-    "score": ("jobs.score_reviews", "score a review table with Spark"),
-    "backfill": ("jobs.backfill_scores", "score a review table for each date of a range"),
-    "summarize": ("jobs.summarize_scores", "make marts for dashboards from scores, and watch for drift"),
-    "dashboard": ("jobs.dashboard", "write the marts as one HTML page"),
-    "compare": ("jobs.compare_models", "compare two models that scored the same reviews"),
+    "score": ("jobs.verbs.score", "score a review table with Spark"),
+    "backfill": ("jobs.verbs.backfill", "score a review table for each date of a range"),
+    "summarize": ("jobs.verbs.summarize", "make marts for dashboards from scores, and watch for drift"),
+    "dashboard": ("jobs.verbs.dashboard", "write the marts as one HTML page"),
+    "compare": ("jobs.verbs.compare", "compare two models that scored the same reviews"),
     "sample": ("jobs.verbs.sample", "draw the scored reviews that are worth a label of your own"),
-    "calibrate": ("jobs.verbs.calibrate", "fit a model's probabilities to a few hundred labels of your own"),
-    "predict": ("jobs.predict_texts", "score texts from the command line or standard input"),
-    "explain": ("jobs.explain_texts", "show what each word adds to the score of a text"),
-    "doctor": ("jobs.doctor", "check this machine"),
+    "calibrate": ("jobs.verbs.models.calibrate", "fit a model's probabilities to a few hundred labels of your own"),
+    "predict": ("jobs.verbs.predict", "score texts from the command line or standard input"),
+    "explain": ("jobs.verbs.explain", "show what each word adds to the score of a text"),
+    "doctor": ("jobs.verbs.doctor", "check this machine"),
 }
 # Spark reports a worker's exception as text.
 _WORKER_ERROR = re.compile(r"^(?:sentiment_core\.errors\.)(\w+): (.+)$", re.MULTILINE)

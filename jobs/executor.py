@@ -26,14 +26,14 @@ from pyspark import AccumulatorParam, TaskContext
 from pyspark.accumulators import Accumulator
 from pyspark.core.broadcast import Broadcast
 
-from jobs.devices import task_device
-from jobs.extra_columns import DRIVERS, probability_of
-from jobs.schema import KEPT, TEXT
+from jobs.spark.devices import task_device
+from jobs.tables.extras import DRIVERS, probability_of
+from jobs.tables.scores import KEPT, TEXT
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 from sentiment_core.errors import AuditError, ModelError
-from sentiment_core.lanes import in_order
-from sentiment_core.scores import Scores
-from sentiment_core.scoring import Scorer, score_by_each
+from sentiment_core.scoring.lanes import in_order
+from sentiment_core.scoring.scorer import Scorer, score_by_each
+from sentiment_core.scoring.scores import Scores
 
 __all__ = ["GroupScorer", "SharedModel", "WorkerStatistics", "score_columns", "score_group"]
 
@@ -101,7 +101,7 @@ class GroupScorer:
     Attributes
     ----------
     models : tuple of SharedModel
-        The first one fills `jobs.schema.WORKER_FIELDS`.
+        The first one fills `jobs.tables.scores.WORKER_FIELDS`.
     engine, precision, device : str
         As in the ``score`` command; device is ``auto``, ``cpu`` or ``gpu``.
     drivers : int
@@ -169,7 +169,7 @@ class GroupScorer:
             self.statistics.add({f"{socket.gethostname()}/{os.getpid()}": report})
 
     def _columns(self, scores: Sequence[Scores]) -> dict[str, pa.Array]:
-        """`jobs.schema.WORKER_FIELDS`, then what `jobs.schema.ExtraColumns` names."""
+        """`jobs.tables.scores.WORKER_FIELDS`, then what `jobs.tables.scores.ExtraColumns` names."""
         columns = score_columns(scores[0])
         for model, of_model in zip(self.models, scores):
             if model.name is not None:
@@ -213,7 +213,7 @@ def score_group(
     Returns
     -------
     DataFrame
-        The group without its text, then `jobs.schema.WORKER_FIELDS`.
+        The group without its text, then `jobs.tables.scores.WORKER_FIELDS`.
     """
     content = None if model is None else model.value
     name = "bundled" if content is None else hashlib.sha256(content).hexdigest()
@@ -228,7 +228,7 @@ def score_group(
 
 
 def score_columns(scores: Scores) -> dict[str, pa.Array]:
-    """Scores as the columns `jobs.schema.WORKER_FIELDS`, in that order."""
+    """Scores as the columns `jobs.tables.scores.WORKER_FIELDS`, in that order."""
     return {
         "positive_probability": _probability(scores),
         "sentiment": pa.array(scores.sentiment, pa.string()),

@@ -20,7 +20,7 @@ from typing import Any
 
 from py4j.protocol import Py4JError
 
-from jobs.redaction import redact, redact_values
+from jobs.telemetry.privacy import redact, redact_values
 from sentiment_core.errors import SentimentError, UsageError
 
 __all__ = ["StatusFile", "repeat"]
@@ -114,7 +114,7 @@ def _write_with_hadoop(location: str, content: bytes) -> None:
     """Write a file through the Java of the session."""
     from pyspark import SparkContext
 
-    from jobs.session import start_java
+    from jobs.spark.session import start_java
 
     start_java()
     jvm: Any = SparkContext._jvm

@@ -33,9 +33,9 @@ from safetensors import SafetensorError
 
 from sentiment_core.durable import make_parent, write_durably
 from sentiment_core.errors import EnvironmentFault, ModelError, UsageError, shown
-from sentiment_core.familiarity import Familiarity
 from sentiment_core.logistic import sigmoid
-from sentiment_core.text import TextPipeline, TextSettings, Vocabulary
+from sentiment_core.text.familiarity import Familiarity
+from sentiment_core.text.pipeline import TextPipeline, TextSettings, Vocabulary
 
 __all__ = [
     "Architecture",

@@ -7,10 +7,11 @@ import os
 from typing import Any
 
 import pytest
-from campaign import Campaign
 from hypothesis import HealthCheck, settings
-from support.order import long_files_first, number_of_workers
-from support.progress import Progress
+
+from tests.support.campaign import Campaign
+from tests.support.order import long_files_first, number_of_workers
+from tests.support.progress import Progress
 
 # MXNet reads it at its import. On batches this small, threads only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -89,7 +89,7 @@ def tests(document: str) -> dict[str, list[str]]:
 
 
 def targets() -> set[str]:
-    texts = [(ROOT / name).read_text() for name in ("Makefile", *(path.name for path in ROOT.glob("*.mk")))]
+    texts = [(ROOT / name).read_text() for name in ("Makefile", *ROOT.glob("tools/*.mk"))]
     return {name for text in texts for name in re.findall(r"^([a-z-]+):", text, re.MULTILINE)}
 
 
@@ -99,8 +99,8 @@ def test_every_promise_has_its_proof_and_every_campaign_its_figures(document: st
 
 
 def test_the_fixtures_find_what_there_is(tests: dict[str, list[str]]) -> None:
-    assert "integrity" in tests["tests/test_mutated_models.py::test_every_mutated_model_is_refused_in_a_sentence"]
-    assert tests["tests/spark/test_faults.py::test_the_matrix_notices_a_naive_overwrite"] == ["make test-all"]
+    assert "integrity" in tests["tests/core/test_mutated_models.py::test_every_mutated_model_is_refused_in_a_sentence"]
+    assert tests["tests/jobs/test_faults.py::test_the_matrix_notices_a_naive_overwrite"] == ["make test-all"]
     assert {"test", "test-all", "test-integrity", "bench-growth"} <= targets()
 
 

@@ -19,9 +19,9 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from support.packages import needs_mxnet
 
-from jobs.sample_reviews import generate_reviews
+from jobs.demo.sample_reviews import generate_reviews
+from tests.support.packages import needs_mxnet
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FINE_TUNE = "01_fine_tune_sentimentnet"
@@ -159,7 +159,9 @@ def test_the_job_and_the_grouped_function_give_the_same_scores(tmp_path: Path) -
 def test_both_engines_answer_the_same_and_say_which_product_fell_and_why(tmp_path: Path) -> None:
     notebook = execute(NOTEBOOKS[0].with_name(f"{WITHOUT_OUTPUTS[1]}.ipynb"), directory=tmp_path)
     result = summary(notebook)
-    asked = {path.stem for path in (NOTEBOOKS[0].parents[1] / "queries").glob("*.sql")} - {"stars_disagreement"}
+    asked = {path.stem for path in (NOTEBOOKS[0].parents[1] / "jobs" / "marts" / "queries").glob("*.sql")} - {
+        "stars_disagreement"
+    }
     assert result["equal"].keys() == asked
     assert result["equal"]["overall_trend"] == result["days"] == 56
     assert result["fell"] == "kettle-k2"  # the leaking batch

@@ -19,27 +19,27 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import tiny_model
 
-from checks.audit_security import Allowed, Finding, read_allowed, unexpected
-from jobs.cluster_security import check_cluster
-from jobs.internal_errors import withholding_content
-from jobs.schema import quoted
-from jobs.submit_settings import submit_settings
+from jobs.spark.errors import withholding_content
+from jobs.spark.security import check_cluster
+from jobs.spark.submit import submit_settings
+from jobs.tables.scores import quoted
 from sentiment_core.artifact import DIGESTS, Model, load_model, save_model
-from sentiment_core.checkpoint import load_checkpoint
 from sentiment_core.errors import AuditError, SentimentError
+from sentiment_core.training.steps.checkpoint import load_checkpoint
+from tests.support.models import tiny_model
+from tools.audit import Allowed, Finding, read_allowed, unexpected
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("jobs", "sentiment_core", "cluster", "checks")
-SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("jobs", "sentiment_core", "tools/packaging")
+SOURCES = [ROOT / "tools/audit.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
 # Modules whose files run code when they are read, and calls that run what they are given.
 FORBIDDEN_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "load_states", "read_pickle", "__import__"}
 # Spark's methods that take SQL as text: only as a constant.
 SQL_CALLS = {"sql", "expr", "selectExpr", "where", "filter", "agg"}
 # It puts together names of columns alone, each through `quoted`.
-SQL_OF_QUOTED_NAMES = "jobs/schema.py"
+SQL_OF_QUOTED_NAMES = "jobs/tables/scores.py"
 
 
 def forbidden(source: str) -> Iterator[str]:
@@ -130,7 +130,7 @@ def test_a_model_with_a_pickle_in_it_is_refused_as_directory_and_as_bytes(
 
 
 def test_bytes_checkpoints_and_gluonnlp_files_that_are_pickles_are_refused(tmp_path: Path, trace: Path) -> None:
-    from sentiment_core.gluonnlp_import import import_gluonnlp
+    from sentiment_core.language_model.gluonnlp import import_gluonnlp
 
     hostile = tmp_path / "hostile"
     hostile.write_bytes(pickle.dumps(Payload(trace)))

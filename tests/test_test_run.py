@@ -11,12 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import seconds
-from support.mutants import Mutant, read_mutants
-from support.order import long_files_first, number_of_workers
-from support.progress import command_again, progress_line
-from support.seconds import SHORT_SECONDS, seconds_of, store
-from support.waiting import wait_until
+
+from tests.support import seconds
+from tests.support.mutants import Mutant, read_mutants
+from tests.support.order import long_files_first, number_of_workers
+from tests.support.progress import command_again, progress_line
+from tests.support.seconds import SHORT_SECONDS, seconds_of, store
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 # One failure of which the random number decides, one in a fixture, one test that passes and one that is skipped.
@@ -108,7 +109,7 @@ def test_a_run_shows_what_failed_and_the_command_repeats_it(tmp_path: Path, work
 
     def pytest_of(*options: str) -> str:
         given = ["-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, "-p", "no:cacheprovider", "-o", "testpaths=."]
-        paths = f"pythonpath={ROOT} {ROOT / 'tests'}"
+        paths = f"pythonpath={ROOT}"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *given, "-o", paths, *options],
             cwd=tmp_path,

@@ -1,10 +1,10 @@
-"""The view of products over all months, as SQL: `queries/setup/views.sql` repeats it, and the tests compare them."""
+"""The view of products over all months, as SQL: ``views.sql`` of the queries repeats it; tests compare them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jobs.marts.estimates import LABEL_SUMS, Steps, estimate_steps, pool_columns, pool_prior, product_prior
+from jobs.statistics.estimates import LABEL_SUMS, Steps, estimate_steps, pool_columns, pool_prior, product_prior
 
 __all__ = ["product_total"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyspark
 
-from jobs.submit_settings import submit_settings
+from jobs.spark.submit import submit_settings
 from sentiment_core.errors import EnvironmentFault
 
 __all__ = ["faults_of", "refuse_faults"]

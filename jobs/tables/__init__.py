@@ -1,1 +1,1 @@
-"""What tables look like and how they are read."""
+"""What tables look like, and how Spark reads them."""

@@ -16,7 +16,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.schema import column
+from jobs.tables.scores import column
 from sentiment_core.errors import UsageError
 
 __all__ = ["ISO_DATES", "DateForms", "date_format", "date_literal"]

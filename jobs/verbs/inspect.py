@@ -14,10 +14,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.reading import INPUT_FORMATS, OpenedTable, open_input, refusing_unreadable
-from jobs.schema import column
-from jobs.session import spark_session
-from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
+from jobs.raw.options import ReadingSettings, add_reading_arguments
+from jobs.spark.session import spark_session
+from jobs.tables.reading import INPUT_FORMATS, OpenedTable, open_input, refusing_unreadable
+from jobs.tables.scores import column
 
 __all__ = ["add_arguments", "run"]
 

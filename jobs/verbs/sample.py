@@ -16,16 +16,16 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.reading import INPUT_FORMATS, open_input, open_table, refusing_unreadable
-from jobs.schema import column
-from jobs.session import spark_session
-from jobs.tables.label_sheet import BIN, LABEL, MOST_CHARACTERS, WEIGHT, guarded, guarded_name, sheet_bytes
-from jobs.tables.reading_options import ReadingSettings, add_reading_arguments
+from jobs.labels.sheet import BIN, LABEL, MOST_CHARACTERS, WEIGHT, guarded, guarded_name, sheet_bytes
+from jobs.raw.options import ReadingSettings, add_reading_arguments
+from jobs.spark.session import spark_session
+from jobs.tables.reading import INPUT_FORMATS, open_input, open_table, refusing_unreadable
+from jobs.tables.scores import column
+from sentiment_core.dataset.sample import BINS, FEWEST_OF_A_BIN, allocate, draw_cells
 from sentiment_core.durable import make_parent, write_durably
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
-from sentiment_core.label_sample import BINS, FEWEST_OF_A_BIN, allocate, draw_cells
-from sentiment_core.score_status import COUNTED
-from sentiment_core.text import valid_utf8
+from sentiment_core.scoring.status import COUNTED
+from sentiment_core.text.pipeline import valid_utf8
 
 __all__ = ["add_arguments", "run"]
 

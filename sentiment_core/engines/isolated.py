@@ -20,16 +20,16 @@ import pyarrow as pa
 
 from sentiment_core import errors
 from sentiment_core.artifact import Model
+from sentiment_core.engines.halving import RowFailure
 from sentiment_core.engines.messages import read_message, write_message
 from sentiment_core.errors import EnvironmentFault
-from sentiment_core.halving import RowFailure
-from sentiment_core.text import EncodedTexts
+from sentiment_core.text.pipeline import EncodedTexts
 
 __all__ = ["IsolatedEngine"]
 
 _START_SECONDS = 300
 # A batch takes a second at most. Found by halving, a text that hangs costs about ten times this, so that two of an
-# Arrow batch are found before Spark ends a silent worker (`jobs.session`).
+# Arrow batch are found before Spark ends a silent worker (`jobs.spark.session`).
 _CALL_SECONDS = 30
 
 
@@ -89,7 +89,7 @@ class IsolatedEngine:
         return self._compute("contributions", token_ids, valid_length).reshape(len(valid_length), -1)
 
     def encode(self, texts: pa.Array) -> EncodedTexts:
-        """See `sentiment_core.text.encode`; raises as `logits`."""
+        """See `sentiment_core.text.pipeline.encode`; raises as `logits`."""
         found = self._call("encode", {"texts": texts})
         return EncodedTexts(**{name: array.to_numpy(zero_copy_only=False) for name, array in found.items()})
 

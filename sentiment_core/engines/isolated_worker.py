@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentiment_core.artifact import Model
+from sentiment_core.engines.halving import reason_of
 from sentiment_core.engines.messages import read_message, write_message
 from sentiment_core.engines.selection import make_engine
 from sentiment_core.errors import SentimentError
-from sentiment_core.halving import reason_of
 
 __all__ = ["main"]
 

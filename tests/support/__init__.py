@@ -1,1 +1,1 @@
-"""What the test run itself needs: its order over the workers, and what it shows while it runs."""
+"""What tests share: oracles, made-up tables, files and models, and the test run itself."""

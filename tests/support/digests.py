@@ -1,6 +1,6 @@
 """Digests of what texts get: two interpreters, versions of NumPy or processors are compared without having both.
 
-    PYTHONPATH=tests .venv/bin/python -m support.digests [--store]
+    .venv/bin/python -m tests.support.digests [--store]
 
 It computes the digests, prints those that differ from ``tests/golden/digests.json``, and stores them with ``--store``.
 Store them after a change that moves scores on purpose: another bundled model, text pipeline, ONNX Runtime or mart.
@@ -26,9 +26,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from sentiment_core.artifact import Model, bundled_model_path, load_model
-from sentiment_core.drivers import changes
 from sentiment_core.logistic import sigmoid
-from sentiment_core.scoring import Scorer
+from sentiment_core.scoring.drivers import changes
+from sentiment_core.scoring.scorer import Scorer
 
 __all__ = ["EVERYWHERE", "RENEW", "differences", "everywhere", "of_engines", "of_job", "processor", "stored"]
 
@@ -41,7 +41,7 @@ _INSTRUCTIONS = r"\b(avx2|avx512f|avx512_vnni|avx_vnni|amx_int8)\b"
 _TIMED = {"run_history"}
 # It names a run by its settings, too.
 _NAMES = {"run_id"}
-RENEW = "to store what moved on purpose: PYTHONPATH=tests .venv/bin/python -m support.digests --store"
+RENEW = "to store what moved on purpose: .venv/bin/python -m tests.support.digests --store"
 
 
 def processor() -> str:
@@ -108,7 +108,7 @@ def of_scorer(model: Model, texts: Sequence[str | None], *, precision: str) -> d
 def of_job(folder: Path) -> dict[str, str]:
     """Digests of the table that ``score`` makes of the sample reviews, by column, and of each mart that follows."""
     from jobs import cli
-    from jobs.sample_reviews import main
+    from jobs.demo.sample_reviews import main
 
     main([str(folder / "reviews.parquet")])
     kept = ["--keep-columns", "product_id,review_date,stars", "--drivers", 5, "--run-date", date(2026, 11, 1)]
@@ -157,7 +157,7 @@ def _golden() -> tuple[Model, list[str | None]]:
 
 
 def _sample() -> tuple[Model, list[str | None]]:
-    from jobs.sample_reviews import generate_reviews
+    from jobs.demo.sample_reviews import generate_reviews
 
     return load_model(bundled_model_path()), generate_reviews()["text"].to_pylist()
 

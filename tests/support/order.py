@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import Any
 
-from support.seconds import file_of, seconds_of
+from tests.support.seconds import file_of, seconds_of
 
 __all__ = ["long_files_first", "number_of_workers"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.seconds import seconds_of, store
+from tests.support.seconds import seconds_of, store
 
 __all__ = ["Progress"]
 

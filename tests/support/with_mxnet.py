@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.packages import NO_MXNET
+from tests.support.packages import NO_MXNET
 
 __all__ = ["mx"]
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentiment_core.artifact import load_model, save_model
-from sentiment_core.robustness import average_weights
+from sentiment_core.training.robustness import average_weights
 
 __all__ = ["main"]
 

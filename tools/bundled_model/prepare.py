@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sentiment_core.holdout import held_out_mask
-from sentiment_core.text import MOST_TOKENS, SPECIAL_TOKENS, TextSettings, build_vocabulary, valid_utf8
+from sentiment_core.dataset.holdout import held_out_mask
+from sentiment_core.text.pipeline import MOST_TOKENS, SPECIAL_TOKENS, TextSettings, build_vocabulary, valid_utf8
 
 __all__ = ["HELD_OUT_SOURCES", "main"]
 

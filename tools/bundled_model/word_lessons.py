@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sentiment_core.text import TextSettings, tokenize
+from sentiment_core.text.pipeline import TextSettings, tokenize
 
 __all__ = ["main", "polar_words"]
 

@@ -1,9 +1,0 @@
-# Faults: `make test-faults` runs what is left of the matrix (real runs, real kills, a standalone cluster), in about an
-# hour, and writes docs/faults.md. A run that was cut off goes on where it was; `rm -r build/faults` begins anew. The
-# cells with a full disk mount one, which takes root.
-
-.PHONY: test-faults
-test-faults: .venv/dev-is-ready ## kill runs at every step and at random, and check what is left (ARGS="--only text")
-	@$(bin)/python -m faults.matrix $(ARGS)
-	@$(bin)/python -m faults.matrix --sabotage $(ARGS)
-	@$(bin)/python -m faults.matrix --write

@@ -1,0 +1,1 @@
+"""From marts to one HTML page."""

@@ -1,0 +1,1 @@
+"""Sample reviews, and a look at what the demo made of them."""

@@ -1,0 +1,1 @@
+"""Replace partitions so that a reader sees the old or the new, and nothing else."""

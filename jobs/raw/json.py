@@ -1,0 +1,272 @@
+"""Read JSON objects, one a line or in arrays, strictly; what is no object is malformed, by line.
+
+Python's parser checks each object; what it read is written again, an object a line, for Spark or Arrow to read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.raw.csv import Opener
+from jobs.raw.encoding import Encoding, detect_encoding, utf8_blocks
+from jobs.raw.malformed import MalformedRecords
+from sentiment_core.errors import InputError
+
+__all__ = ["JsonFile"]
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_MOST_OBJECT_CHARACTERS = 64 << 20
+_TWICE = "an object has a name twice"
+_HALF = "it escapes one half of a character"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(kw_only=True)
+class JsonFile:
+    """One JSON file.
+
+    Attributes
+    ----------
+    opened : callable
+        Opens the file's unpacked bytes, as often as it is called.
+    name : str
+        What messages call the file.
+    encoding : Encoding
+    is_array : bool
+        Whether the objects are the elements of arrays, and not one a line.
+    records : int
+        With malformed ones, as far as the file was read.
+    """
+
+    opened: Opener
+    name: str
+    encoding: Encoding
+    is_array: bool
+    records: int = 0
+
+    @classmethod
+    def look_at(cls, opened: Opener, *, name: str, encoding: str | None = None) -> JsonFile:
+        """Find out how a file is to be read.
+
+        Raises
+        ------
+        InputError
+            If it is empty or its encoding cannot be told.
+        """
+        try:
+            with opened() as stream:
+                found = detect_encoding(stream) if encoding is None else Encoding(name=encoding, source="given")
+            with opened() as stream:
+                head = next((text for text in _texts(utf8_blocks(stream, found)) if text.strip()), None)
+            if head is None:
+                raise InputError("the file is empty" + ("" if found.source == "BOM" else " or blank"))
+        except InputError as error:
+            raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
+        return cls(opened=opened, name=name, encoding=found, is_array=head.lstrip().startswith("["))
+
+    def describe(self) -> dict[str, Any]:
+        """How the file is read, for reports."""
+        layout = "array" if self.is_array else "lines"
+        return {
+            "format": "json",
+            "encoding": self.encoding.name,
+            "encoding_source": self.encoding.source,
+            "layout": layout,
+        }
+
+    def objects(self, malformed: MalformedRecords) -> Iterator[str]:
+        """Each object as one line of JSON, without its end; malformed records are noted.
+
+        Raises
+        ------
+        InputError
+            If an array is broken, so that its elements cannot be told apart.
+        """
+        with self.opened() as stream:
+            texts = _texts(utf8_blocks(stream, self.encoding))
+            yield from self._elements(texts) if self.is_array else self._lines(texts, malformed)
+
+    def _lines(self, texts: Iterator[str], malformed: MalformedRecords) -> Iterator[str]:
+        line, rest, rows = 0, "", 0
+        for text in texts:
+            *whole, rest = (rest + text).split("\n")
+            for each in whole:
+                line += 1
+                if each.strip(" \t\r"):
+                    found = self._checked(each, line, malformed)
+                    if found is not None:
+                        rows += 1
+                        yield found
+                    elif malformed.are_hopeless(rows=rows):
+                        return
+        if rest.strip(" \t\r"):
+            found = self._checked(rest, line + 1, malformed)
+            if found is not None:
+                yield found
+
+    def _checked(self, text: str, line: int, malformed: MalformedRecords) -> str | None:
+        self.records += 1
+        reason = None
+        try:
+            value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        except json.JSONDecodeError as error:
+            reason = f"it is not valid JSON from character {error.pos + 1:,} on"
+            if "\0" in text:
+                reason = f"it has bytes that are not {self.encoding.name}, or NUL"
+            elif error.msg == "Extra data":
+                reason = f"something follows the JSON value that ends before character {error.pos + 1:,}"
+        except _DoubledNameError:
+            reason = _TWICE
+        except RecursionError:
+            reason = "it is nested too deeply"
+        else:
+            if not isinstance(value, dict):
+                reason = "it is no JSON object"
+            elif _has_half_character(text, value):
+                reason = _HALF
+        if reason is None:
+            return text.strip(" \t\r")
+        malformed.add(file=self.name, line=line, reason=reason)
+        return None
+
+    def _elements(self, texts: Iterator[str]) -> Iterator[str]:
+        """The elements of the arrays that the file holds, one array after the other."""
+        decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+        buffer = _Buffer(texts)
+        while buffer.skip_space():
+            self._expect(buffer, "[")
+            if buffer.skip_space() and buffer.peek() == "]":
+                buffer.take(1)
+                continue
+            while True:
+                buffer.skip_space()
+                self.records += 1
+                yield self._element(buffer, decoder)
+                buffer.skip_space()
+                if buffer.peek() == "]":
+                    buffer.take(1)
+                    break
+                self._expect(buffer, ",")
+
+    def _element(self, buffer: _Buffer, decoder: json.JSONDecoder) -> str:
+        while True:
+            try:
+                value, end = decoder.raw_decode(buffer.text, buffer.place)
+            except json.JSONDecodeError as error:
+                if len(buffer.text) - buffer.place < _MOST_OBJECT_CHARACTERS and buffer.grow():
+                    continue
+                raise InputError(
+                    f"{self.name}: the array is not valid JSON in line {buffer.line_of(error.pos):,}; repair the file"
+                ) from None
+            except _DoubledNameError:
+                raise InputError(
+                    f"{self.name}: {_TWICE}, in line {buffer.line_of(buffer.place):,}; repair the file"
+                ) from None
+            break
+        if not isinstance(value, dict):
+            raise InputError(
+                f"{self.name}: an element of the array is no JSON object, in line {buffer.line_of(buffer.place):,}; "
+                "repair the "
+                "file"
+            )
+        if _has_half_character(buffer.text[buffer.place : end], value):
+            raise InputError(f"{self.name}: {_HALF}, in line {buffer.line_of(buffer.place):,}; repair the file")
+        # As it was written, so that numbers keep their digits; line ends within it are only space.
+        text = buffer.text[buffer.place : end]
+        buffer.take(end - buffer.place)
+        return text.replace("\r", " ").replace("\n", " ")
+
+    def _expect(self, buffer: _Buffer, character: str) -> None:
+        if buffer.peek() != character:
+            found = "ends" if not buffer.peek() else "is not valid JSON"
+            raise InputError(
+                f"{self.name}: the array {found} in line {buffer.line_of(buffer.place):,}, where {character!r} should "
+                "be; repair "
+                "the file"
+            )
+        buffer.take(1)
+
+
+class _DoubledNameError(Exception):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _DoubledNameError
+    return found
+
+
+def _has_half_character(text: str, value: object) -> bool:
+    """Whether there is a surrogate without its other half, which no UTF-8 can hold."""
+    if _SURROGATE.search(text) is None:
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _no_constant(name: str) -> float:
+    """NaN and the infinities are no JSON, but numbers that Spark reads."""
+    return float(name.replace("Infinity", "inf"))
+
+
+class _Buffer:
+    """A text that is read as far as it is needed."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        self._texts = texts
+        self._lines = 0
+        self.text, self.place = "", 0
+
+    def grow(self) -> bool:
+        """Read more; False at the end."""
+        more = next(self._texts, None)
+        if more is None:
+            return False
+        self._lines += self.text.count("\n", 0, self.place)
+        self.text, self.place = self.text[self.place :] + more, 0
+        return True
+
+    def line_of(self, place: int) -> int:
+        return self._lines + self.text.count("\n", 0, place) + 1
+
+    def peek(self) -> str:
+        while self.place >= len(self.text):
+            if not self.grow():
+                return ""
+        return self.text[self.place]
+
+    def take(self, count: int) -> None:
+        self.place += count
+
+    def skip_space(self) -> bool:
+        """Pass over white space; False if nothing follows."""
+        while self.peek():
+            found = _SPACE.match(self.text, self.place)
+            self.place = found.end() if found else self.place
+            if self.place < len(self.text):
+                return True
+        return False
+
+
+def _texts(blocks: Iterator[bytes]) -> Iterator[str]:
+    """The blocks as text; a character that is cut in two comes with the later one."""
+    rest = b""
+    for block in blocks:
+        block = rest + block
+        for back in range(4):
+            try:
+                text = block[: len(block) - back].decode()
+            except UnicodeDecodeError:
+                continue
+            rest = block[len(block) - back :]
+            yield text
+            break

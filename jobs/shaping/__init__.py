@@ -1,0 +1,1 @@
+"""What options make of an input's rows and columns before they are scored."""

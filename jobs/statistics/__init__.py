@@ -1,0 +1,1 @@
+"""Shares, intervals, tests and sketches, as SQL and Spark columns of sums that merge."""

@@ -1,0 +1,1 @@
+"""The files of this machine and of Hadoop, behind one protocol."""

@@ -1,0 +1,1 @@
+"""What a job writes to its log, and what must never be in it."""

@@ -1,0 +1,7 @@
+"""Labelled reviews: held out, sampled, and in batches of token ids."""
+
+from __future__ import annotations
+
+from sentiment_core.dataset.batches import Dataset, shuffled_batches
+
+__all__ = ["Dataset", "shuffled_batches"]

@@ -1,0 +1,35 @@
+"""Text -> token ids, the same in training and scoring."""
+
+from __future__ import annotations
+
+from sentiment_core.text.pipeline import (
+    MISSING_WORDS,
+    MOST_TOKENS,
+    SENTENCE_ENDS,
+    SPECIAL_TOKENS,
+    EncodedTexts,
+    TextPipeline,
+    TextSettings,
+    Vocabulary,
+    build_vocabulary,
+    encode,
+    split,
+    tokenize,
+    valid_utf8,
+)
+
+__all__ = [
+    "MISSING_WORDS",
+    "MOST_TOKENS",
+    "SENTENCE_ENDS",
+    "SPECIAL_TOKENS",
+    "EncodedTexts",
+    "TextPipeline",
+    "TextSettings",
+    "Vocabulary",
+    "build_vocabulary",
+    "encode",
+    "split",
+    "tokenize",
+    "valid_utf8",
+]
