@@ -15,7 +15,7 @@ from jobs.statistics.estimates import (
     pool_prior,
     product_prior,
 )
-from jobs.statistics.one_expression import one_expression
+from jobs.statistics.one_expression import expression_of_each, one_expression
 from jobs.statistics.shares import DaySums, share, slope, slope_z, two_sided_p
 from jobs.statistics.sketches import collect_sketch, percentiles, probability_of
 
@@ -103,10 +103,10 @@ def _with_windows(summed: DataFrame, *, labelled: bool, pooled: bool) -> DataFra
     frame = summed.withColumns(_centred_sums() | {"_groups": groups})
     prior = product_prior(pooled=labelled) if pooled else pool_prior()
     steps = estimate_steps(prior, labelled=labelled)
-    of_group = one_expression(steps, places={name: f"_group.{name}" for name in _names_of_sums(labelled=labelled)})
+    of_groups = expression_of_each("_groups", steps, names=_names_of_sums(labelled=labelled))
     slopes = {f"trend{end}": slope(_day_sums(end)) for end in _TRENDS}
     tests = {f"z{end}": slope_z(_day_sums(end)) for end in _TRENDS}
-    estimates = {"_estimates": F.expr(f"transform(_groups, _group -> {of_group})")}
+    estimates = {"_estimates": F.expr(of_groups)}
     frame = frame.withColumns(slopes | tests | estimates)
     changes = change_steps(now="_7d", before="_before", labelled=labelled)
     places = {

@@ -9,11 +9,11 @@ ones reads, so that the expression is as long as the steps are.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jobs.statistics.estimates import Steps
 
-__all__ = ["one_expression"]
+__all__ = ["expression_of_each", "one_expression"]
 
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
 
@@ -36,6 +36,21 @@ def one_expression(steps: Steps, *, places: Mapping[str, str] | None = None) -> 
         known |= {name: f"step_{number}.{name}" for name in step}
     found = ", ".join(f"'{name}', {known[name]}" for step in steps for name in step)
     return "".join(opened) + f"named_struct({found})" + ")[0]" * len(steps)
+
+
+def expression_of_each(array: str, steps: Steps, *, names: Iterable[str]) -> str:
+    """An array of `one_expression` of each struct of an array.
+
+    Parameters
+    ----------
+    array : str
+        Column of structs.
+    steps : Steps
+    names : iterable of str
+        Fields that the steps read.
+    """
+    of_one = one_expression(steps, places={name: f"_one.{name}" for name in names})
+    return f"transform({array}, _one -> {of_one})"
 
 
 def _placed(sql: str, places: Mapping[str, str]) -> str:

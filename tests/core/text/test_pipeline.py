@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -331,7 +332,9 @@ def test_a_text_has_the_same_ids_alone_and_in_company(rows: list[str | None]) ->
 
 @given(ROWS)
 def test_ids_counts_and_offsets_fit_together(rows: list[str | None]) -> None:
-    encoded = PIPELINE.encode(pa.array(rows, pa.string()))
+    # Slips have an oracle of their own.
+    pipeline = replace(PIPELINE, settings=replace(PIPELINE.settings, undo_slips=False))
+    encoded = pipeline.encode(pa.array(rows, pa.string()))
     assert ((encoded.token_ids >= 0) & (encoded.token_ids < len(PIPELINE.vocabulary))).all()
     assert encoded.offsets[0] == 0
     assert encoded.offsets[-1] == len(encoded.token_ids)

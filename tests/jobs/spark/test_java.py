@@ -12,7 +12,7 @@ import pytest
 from jobs.spark import java
 from jobs.spark.java import archive_path, java_options, spark_home
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
