@@ -1,4 +1,4 @@
-"""Workers whose Python is another one, or lacks the project, are found before a row is read."""
+"""Workers whose Python is another one, or lacks the project, are found before a row is scored."""
 
 from __future__ import annotations
 
