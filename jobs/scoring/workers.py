@@ -1,4 +1,4 @@
-"""The Python of Spark's workers, tried before the first row is scored: it must be the driver's and hold this project."""
+"""The Python of workers, tried before the first row is scored: it must be the driver's and hold this project."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.marts.one_expression import one_expression
+from jobs.statistics.one_expression import one_expression
 
 
 def test_a_step_reads_what_an_earlier_one_made_and_else_the_frame() -> None:
