@@ -6,9 +6,13 @@
 
 benchmark_data = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: bench bench-spark bench-scale bench-growth bench-marts bench-shares bench-gpu
+.PHONY: bench bench-peers bench-spark bench-scale bench-growth bench-marts bench-shares bench-gpu
 bench: .venv/runtime-is-ready ## measure speed, memory and accuracy beside other ways (DATA=directory)
 	@$(bin)/python -m tools.benchmarks.suite $(benchmark_data) $(ARGS)
+
+bench-peers: .venv/runtime-is-ready ## measure accuracy, speed and price of what one would take instead (PREPARED=... TEACHER=...)
+	@test -n "$(PREPARED)" || { echo "bench-peers needs PREPARED=directory, which tools.bundled_model.prepare writes" >&2; exit 2; }
+	@$(bin)/python -m tools.benchmarks.peers --prepared "$(PREPARED)" $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 bench-spark: .venv/runtime-is-ready ## measure where the score job's time goes, and other forms of it (DATA=directory)
 	@$(bin)/python -m tools.benchmarks.spark_forms $(benchmark_data) $(ARGS)
