@@ -18,10 +18,14 @@ from jobs.marts.products import TREND_DAYS, WEEK, sentiment_daily, sentiment_ove
 from jobs.marts.quality import data_quality
 from jobs.marts.schemas import mart_schema, no_rows, shaped
 from jobs.marts.tables import MartTables
+from jobs.spark.interpreted import estimated_bytes, interpreted
 from jobs.tables.dates import date_literal
 from jobs.tables.run_reports import run_history
 
-__all__ = ["refresh_marts"]
+__all__ = ["COMPILED_FROM", "refresh_marts"]
+
+# Bytes of scores to be counted, from which on it pays that Spark compiles the marts' expressions.
+COMPILED_FROM = 32 << 20
 
 
 def refresh_marts(
@@ -44,6 +48,14 @@ def refresh_marts(
     list of dict
         Rows of ``model_daily``: the last day and the week before it.
     """
+    rows = scores.read_days(plan.folders, plan.days) if plan.folders else None
+    with interpreted(session, wanted=rows is None or estimated_bytes(rows) < COMPILED_FROM):
+        return _stage_marts(session, scores, plan, tables, rebuild=rebuild)
+
+
+def _stage_marts(
+    session: SparkSession, scores: ScoreDays, plan: MartPlan, tables: MartTables, *, rebuild: bool
+) -> list[dict[str, Any]]:
     schema = mart_schema("run_history")
     price = plan.state.core_hour_price
     months = set(plan.report_months) | (tables.months("run_history") if rebuild else set())

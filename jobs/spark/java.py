@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import jobs
+
 __all__ = ["archive_path", "java_options", "make_archive", "spark_home"]
 
 # Ten times Java's own: the second compiler takes as long as all else does while Spark starts, and is worth it for what
@@ -122,7 +124,7 @@ def _rehearse(folder: str, *, java: str) -> None:
 def _main(arguments: list[str]) -> None:
     if arguments == ["--show"]:  # what spark-submit.sh asks for
         home = spark_home()
-        shown = (home, Path(__file__).parents[1], java_options({**os.environ, "SPARK_HOME": str(home)}))
+        shown = (home, Path(str(jobs.__file__)).parent, java_options({**os.environ, "SPARK_HOME": str(home)}))
         sys.stdout.write("".join(f"{line}\n" for line in shown))
     else:
         sys.stdout.write(f"{make_archive()}\n")

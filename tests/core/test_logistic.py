@@ -52,7 +52,7 @@ def test_it_never_falls_between_neighbours(middle: float) -> None:
 
 @given(value=anything)
 def test_both_sides_add_up_to_one(value: float) -> None:
-    assert one(value) + one(-value) == pytest.approx(1, abs=2e-16)
+    assert one(value) + one(-value) == pytest.approx(1, abs=2.0**-51)
 
 
 def test_its_ends_and_its_middle() -> None:

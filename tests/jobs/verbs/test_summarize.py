@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.marts import refresh
 from jobs.marts.drivers import KEPT_TERMS
 from jobs.marts.schemas import MARTS, create_table, mart_schema
 from jobs.publishing.lock import OutputLock
@@ -194,6 +195,22 @@ def test_refreshing_some_days_gives_what_a_full_rebuild_gives(
     assert summarize("--core-hour-price", 0.05, "--rebuild")[0] == 0
     for name in MARTS:
         assert refreshed[name] == mart(marts, name).to_pylist(), name
+
+
+@pytest.mark.slow
+def test_compiled_and_interpreted_marts_are_the_same(
+    tmp_path: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch, spark: SparkSession
+) -> None:
+    write_scores(tmp_path / "scores", n_days=6)
+    found = []
+    for least in (0, 1 << 40):
+        monkeypatch.setattr(refresh, "COMPILED_FROM", least)
+        assert summarize("--rebuild", "--label-column", "stars", "--positive-above", "3")[0] == 0
+        found.append({name: mart(tmp_path / "marts", name) for name in KEYS})
+        assert spark.conf.get("spark.sql.codegen.wholeStage") == "true"
+    compiled, of_trees = found
+    for name in set(KEYS) - {"run_history"}:
+        assert compiled[name].equals(of_trees[name]), name
 
 
 @pytest.mark.parametrize("n_published", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 3))])
