@@ -54,7 +54,7 @@ S = TypeVar("S")
 
 FORMAT_VERSION = 1
 # Models that were written before there were these settings do not have them.
-_LATER_TEXT_SETTINGS = dict.fromkeys(("missing_words", "skip_addresses", "undo_slips"))
+_LATER_TEXT_SETTINGS = dict.fromkeys(("missing_words", "skip_addresses", "undo_slips", "rules"))
 DIGESTS = "SHA256SUMS"
 # Largest size accepted of each file, in bytes: a broken or hostile artifact must not fill the memory.
 MAX_BYTES = {

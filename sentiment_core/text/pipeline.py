@@ -44,6 +44,7 @@ __all__ = [
     "MOST_TOKENS",
     "SENTENCE_ENDS",
     "SPECIAL_TOKENS",
+    "TEXT_RULES",
     "EncodedTexts",
     "TextPipeline",
     "TextSettings",
@@ -55,6 +56,8 @@ __all__ = [
     "valid_utf8",
 ]
 
+# Version of the policy above. Whatever gives a text other tokens is a new version, or a setting.
+TEXT_RULES = 1
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>")
 MOST_TOKENS = 100_000
 # What programs write where there is no value (pandas, databases, spreadsheets, JavaScript), in lower case.
@@ -130,6 +133,16 @@ class TextSettings:
         was the setting, is the same as False.
     undo_slips : bool or None
         Take a word outside the vocabulary for the known word that it is but for a slip; see `Spelling`. None as above.
+    rules : int or None
+        Version of the rules that split the texts that the model learnt from. None, which models have that were written
+        before versions were, is the same as 1.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of its range.
+    ModelError
+        If the rules are of another version than `TEXT_RULES`.
     """
 
     lower_case: bool = True
@@ -137,6 +150,7 @@ class TextSettings:
     missing_words: bool | None = True
     skip_addresses: bool | None = True
     undo_slips: bool | None = True
+    rules: int | None = TEXT_RULES
 
     def __post_init__(self) -> None:
         if type(self.max_tokens) is not int or not 1 <= self.max_tokens <= MOST_TOKENS:
@@ -146,6 +160,11 @@ class TextSettings:
         for name in ("missing_words", "skip_addresses", "undo_slips"):
             if not isinstance(getattr(self, name), bool | None):
                 raise UsageError(f"{name} must be true or false, not {shown(getattr(self, name))}")
+        if self.rules is not None and (type(self.rules) is not int or self.rules != TEXT_RULES):
+            raise ModelError(
+                f"the model's texts were split by rules of version {shown(self.rules)}, and this release has version "
+                f"{TEXT_RULES}; use a release that has them, or train the model again"
+            )
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ _SETTINGS: dict[str, list[Any]] = {
     "text__missing_words": [],
     "text__skip_addresses": [],
     "text__undo_slips": [],
+    "text__rules": [0, 2, True],
     "decision__slope": [0, 0.0, -1.1],
     "decision__intercept": [],
     "decision__negative_below": [0, 0.0, 0.66, 1, 2],
@@ -51,12 +52,13 @@ _RIGHT: dict[str, tuple[type, ...]] = {
     "text__missing_words": (bool, type(None)),
     "text__skip_addresses": (bool, type(None)),
     "text__undo_slips": (bool, type(None)),
+    "text__rules": (type(None),),
     "decision__slope": (int, float),
     "decision__intercept": (int, float),
     "provenance": (dict,),
 }
 # Older models lack it.
-_OPTIONAL = {"text__missing_words", "text__skip_addresses", "text__undo_slips"}
+_OPTIONAL = {"text__missing_words", "text__skip_addresses", "text__undo_slips", "text__rules"}
 
 
 def directory(files: Files) -> Loading:

@@ -475,3 +475,9 @@ def test_words_for_missing_values_change_no_other_text() -> None:
     assert tokenize(texts, settings=TextSettings()) == tokenize(texts, settings=without)
     with pytest.raises(UsageError, match="missing_words"):
         TextSettings(missing_words="yes")  # type: ignore[arg-type]
+
+
+def test_a_model_of_other_rules_is_refused_with_both_versions() -> None:
+    assert TextSettings(rules=None) == replace(TextSettings(), rules=None)
+    with pytest.raises(ModelError, match="by rules of version 2, and this release has version 1; use a release"):
+        TextSettings(rules=2)
