@@ -1,4 +1,4 @@
-"""GUARANTEES.md promises nothing that no test proves, names the tier of each proof, and quotes figures of campaigns."""
+"""The page of guarantees names a test and its tier for each promise, and the figures of each campaign."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def faults(document: str, *, tests: dict[str, list[str]], targets: set[str]) -> 
 
 @pytest.fixture(scope="module")
 def document() -> str:
-    return (ROOT / "GUARANTEES.md").read_text()
+    return (ROOT / "docs" / "evidence" / "guarantees.md").read_text()
 
 
 @pytest.fixture(scope="module")

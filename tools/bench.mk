@@ -17,7 +17,7 @@ bench-peers: .venv/runtime-is-ready ## measure accuracy, speed and price of what
 bench-spark: .venv/runtime-is-ready ## measure where the score job's time goes, and other forms of it (DATA=directory)
 	@$(bin)/python -m tools.benchmarks.spark_forms $(benchmark_data) $(ARGS)
 
-bench-scale: .venv/runtime-is-ready ## measure the constants of docs/scale.md and check its model (DATA=directory)
+bench-scale: .venv/runtime-is-ready ## measure the constants of docs/evidence/scale.md and check its model (DATA=directory)
 	@$(bin)/python -m tools.benchmarks.scale $(benchmark_data) $(ARGS)
 
 bench-growth: .venv/runtime-is-ready ## measure memory and time as rows, one product or one group grow

@@ -1,5 +1,5 @@
 # Faults: `make test-faults` runs what is left of the matrix (real runs, real kills, a standalone cluster), in about an
-# hour, and writes docs/faults.md. A run that was cut off goes on where it was; `rm -r build/faults` begins anew. The
+# hour, and writes docs/evidence/faults.md. An interrupted run continues; `rm -r build/faults` starts again. The
 # cells with a full disk mount one, which takes root.
 
 .PHONY: test-faults

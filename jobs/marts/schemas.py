@@ -1,7 +1,7 @@
 """The marts' columns, types and comments: the contract of what dashboards read, as code.
 
-`docs/marts.md` repeats it for people, and `jobs/marts/queries/setup/tables.sql` for a Hive metastore; the tests compare
-them.
+`docs/reference/marts.md` repeats it for people, and `jobs/marts/queries/setup/tables.sql` for a Hive metastore; the
+tests compare them.
 """
 
 from __future__ import annotations

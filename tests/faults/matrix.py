@@ -2,7 +2,7 @@
 
 python -m tests.faults.matrix --only 'worker killed'    # some cells
 python -m tests.faults.matrix --seconds 300             # as many as fit
-python -m tests.faults.matrix --write                   # docs/faults.md
+python -m tests.faults.matrix --write                   # docs/evidence/faults.md
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="also those that are done")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no cell after so many")
     parser.add_argument("--sabotage", action="store_true", help="cells of a broken product, which must be violated")
-    parser.add_argument("--write", action="store_true", help="write docs/faults.md of the results that are there")
+    parser.add_argument("--write", action="store_true", help="write docs/evidence/faults.md from the stored results")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     if options.write:
-        _write(folder, Path("docs/faults.md"))
+        _write(folder, Path("docs/evidence/faults.md"))
         return 0
     started = time.monotonic()
     archive = folder / "spark.jsa"  # Spark's classes as Java has loaded them, which halves its start
