@@ -3,9 +3,9 @@
     python -m tools.packaging.pack_environment dist/NAME.whl dist/environment.tar.gz
 
 A virtual environment points to the interpreter that made it, so it cannot be moved; here the interpreter comes along,
-with the shared libraries that its modules were linked with. ``docs/guides/cluster.md`` says what the executors' machine must
-have. Training, the dashboard, benchmarks, Spark's jars (the executors' own are used) and tests are left out. The same
-inputs give the same bytes.
+with the shared libraries that its modules were linked with. ``docs/guides/cluster.md`` names what the executors'
+machine must have. Training, the dashboard, benchmarks, Spark's jars (the executors' own are used) and tests are left
+out. The same inputs give the same bytes.
 """
 
 from __future__ import annotations
