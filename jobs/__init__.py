@@ -1,1 +1,1 @@
-"""The jobs behind the ``sentiment`` command: its doors, the verbs, and the rooms that do their work."""
+"""The ``sentiment`` command and its Spark jobs."""

@@ -1,1 +1,1 @@
-"""SentimentNet: text pipeline, network, training, model artifact and scoring, without Spark."""
+"""SentimentNet without Spark: text pipeline, network, training, model directory and scoring."""

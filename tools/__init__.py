@@ -1,1 +1,1 @@
-"""What is built and measured beside the product itself."""
+"""Build and measure the product: benchmarks, packages, the bundled model."""

@@ -1,1 +1,1 @@
-"""From marts to one HTML page."""
+"""Write the marts as one HTML page, without Spark."""

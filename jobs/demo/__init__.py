@@ -1,1 +1,1 @@
-"""Sample reviews, and a look at what the demo made of them."""
+"""Generate sample reviews, and print the results of the demo."""

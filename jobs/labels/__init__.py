@@ -1,1 +1,1 @@
-"""Labels that people gave to reviews: in a column, in a sheet, or in a table to learn from."""
+"""Read labels that people gave to reviews, from a column, a sheet or a table of labelled reviews."""

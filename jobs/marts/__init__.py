@@ -1,1 +1,1 @@
-"""From scores to the tables of dashboards."""
+"""Make the tables of dashboards from scores, in native Spark SQL."""

@@ -1,1 +1,1 @@
-"""Replace partitions so that a reader sees the old or the new, and nothing else."""
+"""Replace partitions atomically, under a lock, so that a reader sees the old rows or the new ones."""

@@ -1,1 +1,1 @@
-"""CSV and JSON files as people have them: found, decompressed, decoded, parsed and converted."""
+"""Find, decompress, decode, parse and convert CSV and JSON files."""

@@ -1,1 +1,1 @@
-"""One scoring run: from the input's rows to scores that are audited and published."""
+"""Score a table in one run: read, group, score, audit, publish."""

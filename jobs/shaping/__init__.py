@@ -1,1 +1,1 @@
-"""What options make of an input's rows and columns before they are scored."""
+"""Change rows and columns of an input before they are scored: casts, conditions, ids, nested fields."""

@@ -1,1 +1,1 @@
-"""The session, what Java and Spark need of this machine, and their errors in sentences."""
+"""Start Spark with the settings that the jobs need, and translate its errors into sentences."""

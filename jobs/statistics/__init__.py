@@ -1,1 +1,1 @@
-"""Shares, intervals, tests and sketches, as SQL and Spark columns of sums that merge."""
+"""Compute shares, intervals, tests and sketches, as SQL and Spark columns of sums that merge."""

@@ -1,1 +1,1 @@
-"""The files of this machine and of Hadoop, behind one protocol."""
+"""Reach files of this machine and of Hadoop through one protocol."""

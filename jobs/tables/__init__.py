@@ -1,1 +1,1 @@
-"""What tables look like, and how Spark reads them."""
+"""Define what tables look like, and read them with Spark."""

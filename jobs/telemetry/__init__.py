@@ -1,1 +1,1 @@
-"""What a job writes to its log, and what must never be in it."""
+"""Write the log of a job, without secrets and without review texts."""

@@ -1,1 +1,1 @@
-"""One module a verb of the command, named as the verb."""
+"""Run the verbs of the command, one module a verb, named as the verb."""

@@ -1,1 +1,1 @@
-"""Texts made of templates: what teaches a model plain language, and what tests it."""
+"""Teach and test the behaviour of a model with texts made of templates."""

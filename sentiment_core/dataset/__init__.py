@@ -1,4 +1,4 @@
-"""Labelled reviews: held out, sampled, and in batches of token ids."""
+"""Split, sample and batch labelled reviews."""
 
 from __future__ import annotations
 

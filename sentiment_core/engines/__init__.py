@@ -1,4 +1,4 @@
-"""One module an engine: padded token batches -> logits."""
+"""Compute logits of padded token batches, one module an engine."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How good a model's probabilities are, in numbers, a plot and a card."""
+"""Measure the probabilities of a model, in numbers, a plot and a card."""
 
 from __future__ import annotations
 

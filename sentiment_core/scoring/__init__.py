@@ -1,4 +1,4 @@
-"""Texts -> probabilities, and what moved them."""
+"""Turn texts into probabilities, and name the words that moved them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text -> token ids, the same in training and scoring."""
+"""Turn text into token ids, by the same rules in training and scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tune a model, distil a teacher into it, and fit its probabilities."""
+"""Fine-tune a model, distil a teacher into it, and calibrate its probabilities."""
 
 from __future__ import annotations
 

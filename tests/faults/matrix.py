@@ -137,15 +137,18 @@ def _verdict(result: dict[str, Any]) -> str:
 
 _HEAD = """# Faults
 
-Written by `make test-faults`, which runs every cell: a run on a real table, a fault, and what must hold afterwards.
-The table of last night is there; tonight's run replaces its two partitions and adds one. A reader looks every 10 ms,
-from before the fault until the next run has ended. Afterwards: tonight's rows are there once each, with the bits of a
-run without faults; each partition was, at every look, that of last night or that of tonight; the next run ended with
-0 and no help; nothing is left in `_staging`, no lock, no process.
+`make test-faults` writes this page. It runs every cell of the table: a run on a real table, a fault, and checks. The output
+holds the table of last night. Tonight's run replaces its two partitions and adds one. A reader looks every 10 ms, from
+before the fault until the next run has ended. The checks:
+
+- Tonight's rows are there once each, with the bits of a run without faults.
+- At every look, each partition was that of last night or that of tonight.
+- The next run ended with 0, without intervention.
+- No staging folder, no lock and no process is left.
 
 **{fixed} cells with a fault at a fixed place, {kills} kills at random times in {drawn} runs: {red} violations.**
 {left}The reader looked {looks:,} times; {vanished} times a file that it had listed was gone before it opened it, an
-error that it sees and no wrong data.
+error and no wrong data.
 
 A driver that was killed has the exit code -9. `cluster` is a standalone master with two workers of one core each.
 """
@@ -153,7 +156,7 @@ A driver that was killed has the exit code -9. `cluster` is a standalone master 
 _SABOTAGE = """
 ## Would it notice?
 
-With a part of the product broken on purpose (`python -m tests.faults.matrix --sabotage`), cells go red:
+`python -m tests.faults.matrix --sabotage` breaks a part of the product on purpose. These cells then fail:
 """
 
 

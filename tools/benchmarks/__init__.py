@@ -1,1 +1,1 @@
-"""Speed, memory and accuracy, beside other ways to do the same."""
+"""Measure speed, memory and accuracy, beside other ways to score reviews."""

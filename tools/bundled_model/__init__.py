@@ -1,1 +1,1 @@
-"""How the bundled model is made."""
+"""Prepare the data of the bundled model, and combine its training passes."""

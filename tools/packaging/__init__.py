@@ -1,1 +1,1 @@
-"""What a cluster gets: the environment archive for executors, and an image."""
+"""Build what a cluster gets: the environment archive for executors, and an image."""

@@ -1,1 +1,1 @@
-"""The questions that a dashboard asks, as SQL that runs unchanged in Spark SQL and DuckDB."""
+"""Ask the questions of a dashboard, as SQL that runs unchanged in Spark SQL and DuckDB."""

@@ -1,1 +1,1 @@
-"""The verbs that make, teach, correct or measure a model, named as the verb."""
+"""Run the verbs that train, label for, calibrate or measure a model."""

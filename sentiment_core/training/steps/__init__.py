@@ -1,1 +1,1 @@
-"""The loop of a training run, and the steps that each library takes in it."""
+"""Run the loop of a training run, with one step module for each library."""
