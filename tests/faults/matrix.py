@@ -137,7 +137,7 @@ def _verdict(result: dict[str, Any]) -> str:
 
 _HEAD = """# Faults
 
-`make test-faults` writes this page. It runs every cell of the table: a run on a real table, a fault, and checks. The output
+`make test-faults` writes this page. It runs every cell: a run on a real table, a fault, and checks. The output
 holds the table of last night. Tonight's run replaces its two partitions and adds one. A reader looks every 10 ms, from
 before the fault until the next run has ended. The checks:
 
