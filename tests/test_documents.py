@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from jobs.cli import VERBS
+from jobs.tables.scores import SCORE_FIELDS
+from sentiment_core import errors
+from sentiment_core.scoring.status import STATUSES
 
 ROOT = Path(__file__).parents[1]
 _MOST_BYTES_OF_README = 9_000
@@ -60,6 +68,58 @@ def test_every_link_and_every_named_file_is_there(page: Path) -> None:
     text = page.read_text()
     assert broken_links(page, text) == []
     assert missing_files(text) == []
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_every_link_of_a_notebook_is_there(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text())["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert broken_links(notebook, text) == []
+
+
+def cells(page: str) -> Iterator[list[str]]:
+    """The cells of each row of a page's tables."""
+    for line in (ROOT / page).read_text().splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/scores.md"])
+def test_the_columns_of_the_scores_are_those_of_the_contract(page: str) -> None:
+    columns = {f"`{field.name}`": field.dataType.simpleString() for field in SCORE_FIELDS}
+    assert {row[0]: row[1] for row in cells(page) if row[0] in columns} == columns
+
+
+def test_every_status_has_its_meaning() -> None:
+    assert {f"`{status}`" for status in STATUSES} <= {row[0] for row in cells("docs/reference/scores.md")}
+
+
+def test_the_readme_lists_every_verb() -> None:
+    listed = {verb for row in cells("README.md") for verb in re.findall(r"`(\w+)`", row[0])}
+    assert set(VERBS) <= listed
+
+
+def test_the_nightly_guide_lists_every_exit_code() -> None:
+    codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
+    listed = {int(row[0]) for row in cells("docs/guides/nightly.md") if row[0].isdigit()}
+    assert listed == codes | {0}
+
+
+def test_the_architecture_shows_the_rooms_and_the_order_of_imports() -> None:
+    tree, arrows = re.findall(
+        r"^```\n(.*?)^```", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    rooms = [name.rpartition(".")[2] for name in settings["setuptools"]["packages"] if ".models." not in name]
+    assert [room for room in rooms if f"{room}/ " not in tree and room != "setup"] == []
+    left, right = zip(*((line[:43].strip(), line[43:].strip()) for line in arrows.splitlines()[2:]))
+    shown = {"jobs": [layer for layer in left if layer], "sentiment_core": [layer for layer in right if layer]}
+    contracts = {
+        contract["containers"][0]: contract["layers"]
+        for contract in settings["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    }
+    assert shown == {name: contracts[name] for name in shown}
 
 
 def test_the_readme_is_short() -> None:
