@@ -31,8 +31,10 @@ from sentiment_core.training.calibration import fit_decision, measure_decision
 __all__ = [
     "FEWEST_LABELS",
     "FEWEST_OF_A_CLASS",
+    "PRIOR_LABELS",
     "LabelledLogits",
     "Recalibration",
+    "fit_to_labels",
     "recalibrate",
     "recalibrated_model",
     "score_labelled",
@@ -44,6 +46,9 @@ Floats = npt.NDArray[np.float64]
 FEWEST_LABELS = 100
 # Of either class.
 FEWEST_OF_A_CLASS = 10
+# The model's own calibration counts as much as so many labels. A hundred labels can be parted by the logits without an
+# error, and a fit to them alone would be sure of everything.
+PRIOR_LABELS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,18 +174,40 @@ def recalibrate(model: Model, labelled: LabelledLogits) -> Recalibration:
     positive, logits, weights = labelled.positive, labelled.logits, labelled.weights
     probabilities = np.empty(len(positive))
     for fits in (labelled.half, ~labelled.half):
-        fitted = _fitted(positive[fits], logits[fits], weights[fits])
+        fitted = fit_to_labels(model.decision, positive[fits], logits[fits], weights=weights[fits])
         probabilities[~fits] = fitted.probability(logits[~fits])
     return Recalibration(
         before=_quality(positive, model.decision.probability(logits), weights),
         after=_quality(positive, probabilities, weights),
         probabilities=probabilities,
-        decision=_fitted(positive, logits, weights),
+        decision=fit_to_labels(model.decision, positive, logits, weights=weights),
     )
 
 
-def _fitted(positive: npt.NDArray[np.bool_], logits: Floats, weights: Floats) -> Decision:
-    decision = fit_decision(positive, logits, weights=weights)
+def fit_to_labels(before: Decision, positive: npt.NDArray[np.bool_], logits: Floats, *, weights: Floats) -> Decision:
+    """Calibration and cut-offs of labelled reviews, drawn towards the former ones as if by `PRIOR_LABELS` labels more.
+
+    Each review counts as its label, and a little as both labels by its former probability.
+
+    Parameters
+    ----------
+    before : Decision
+    positive : array of bool, shape (N,)
+    logits : array of float, shape (N,)
+    weights : array of float, shape (N,), above 0
+
+    Raises
+    ------
+    InputError
+        If the labels are the opposite of what the model says.
+    """
+    former = before.probability(logits) * PRIOR_LABELS * weights / len(positive)
+    against = PRIOR_LABELS * weights / len(positive) - former
+    decision = fit_decision(
+        np.repeat([True, False], len(positive)),
+        np.tile(logits, 2),
+        weights=np.concatenate([weights * positive + former, weights * ~positive + against]),
+    )
     if decision.method == "none":
         raise InputError(
             "the labels are the opposite of what the model says; check --label-column, --positive-above and "

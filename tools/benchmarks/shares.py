@@ -4,8 +4,8 @@
 
 The directory holds ``reviews_pool.parquet``. Its sources that the bundled model was not trained on are scored once
 (build/benchmarks/ keeps the probabilities). The SQL of the marts (`jobs.statistics.estimates`) then estimates the share
-of each source, of samples of it of which some reviews are labelled, and of weeks of products that do not change.
-Prints one JSON object a part.
+of each source, of samples of it of which some reviews are labelled, and of weeks of products that do not change. A
+calibration to some labels of each source is measured on its other reviews. Prints one JSON object a part.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ from jobs.statistics.estimates import (
     pool_prior,
     product_prior,
 )
-from sentiment_core.artifact import load_model
+from sentiment_core.artifact import Decision, load_model
 from sentiment_core.evaluation.domain_shift import share_correction
+from sentiment_core.evaluation.metrics import evaluate_probabilities
+from sentiment_core.logistic import logit, sigmoid
 from sentiment_core.scoring.scorer import Scorer
 from sentiment_core.scoring.status import COUNTED
+from sentiment_core.training.recalibration import FEWEST_OF_A_CLASS, fit_to_labels
 from tools.bundled_model.prepare import HELD_OUT_SOURCES
 
 MODEL = Path("sentiment_core/models/sentiment")
@@ -48,6 +51,8 @@ LEVEL, Z95 = 0.05, 1.959963984540054
 # Weeks of a shop of so many products, each with so many reviews in both weeks.
 PRODUCTS, REVIEWS_A_WEEK = 40, (3, 10, 30, 100)
 FALL = 0.15
+# Labels that a model is calibrated to, and other reviews of the same source that it is measured on, at most.
+OWN_LABELS, OTHERS = (100, 300), 1_000
 
 
 def main() -> None:
@@ -63,6 +68,10 @@ def main() -> None:
     print(json.dumps({"part": "without labels", **without_labels(reviews)}), flush=True)
     print(json.dumps({"part": "products without labels", **products_without_labels(reviews)}), flush=True)
     print(json.dumps({"part": "with labels", **with_labels(reviews, n=options.resamples)}), flush=True)
+    print(
+        json.dumps({"part": "calibrated to own labels", "of": [own_labels(reviews, n=n) for n in OWN_LABELS]}),
+        flush=True,
+    )
     print(json.dumps({"part": "changes", **changes(reviews, n=max(10, options.resamples // 10))}), flush=True)
 
 
@@ -166,6 +175,47 @@ def with_labels(reviews: pd.DataFrame, *, n: int) -> dict[str, Any]:
         "widest_against_labels_alone": table["widest_against_labels_alone"].max(),
         "sources": rows,
     }
+
+
+def own_labels(reviews: pd.DataFrame, *, n: int) -> dict[str, Any]:
+    """A calibration to that many labels of each source, as ``sentiment calibrate`` fits it, on the others."""
+    rows = []
+    for source, group in reviews.groupby("source"):
+        if len(group) < n + OTHERS // 5:
+            continue
+        random = np.random.default_rng(5)
+        order = random.permutation(len(group))
+        logits, positive = logit(group["p"].to_numpy())[order], group["y"].to_numpy()[order] > 0.5
+        labels, others = slice(0, n), slice(n, n + OTHERS)
+        if not FEWEST_OF_A_CLASS <= positive[labels].sum() <= n - FEWEST_OF_A_CLASS:
+            continue  # `calibrate` refuses them
+        half = np.arange(n) % 2 == 0
+        held_out = np.empty(n)
+        for fits in (half, ~half):
+            fitted = fit_to_labels(Decision(), positive[labels][fits], logits[labels][fits], weights=np.ones(n)[fits])
+            held_out[~fits] = fitted.probability(logits[labels][~fits])
+        as_before = evaluate_probabilities(positive[labels], sigmoid(logits[labels])).log_loss
+        written = evaluate_probabilities(positive[labels], held_out).log_loss < as_before
+        fitted = fit_to_labels(Decision(), positive[labels], logits[labels], weights=np.ones(n))
+        decision = fitted if written else Decision()
+        row: dict[str, Any] = {"source": source, "written": bool(written)}
+        for name, probabilities in (
+            ("before", sigmoid(logits[others])),
+            ("after", decision.probability(logits[others])),
+        ):
+            found = evaluate_probabilities(positive[others], probabilities)
+            error = abs(float((probabilities - positive[others]).mean()))
+            row[name] = {"log_loss": found.log_loss, "ece": found.ece, "share_error": error}
+        rows.append(row)
+    means = {
+        name: {
+            figure: float(np.mean([row[name][figure] for row in rows])) for figure in ("log_loss", "ece", "share_error")
+        }
+        for name in ("before", "after")
+    }
+    worse = sum(row["after"]["log_loss"] > row["before"]["log_loss"] for row in rows)
+    written = sum(row["written"] for row in rows)
+    return {"labels": n, "sources": len(rows), "written": written, "worse": worse, **means, "rows": rows}
 
 
 def changes(reviews: pd.DataFrame, *, n: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sentiment_core.artifact import Decision, Model, load_model, save_model
 from sentiment_core.evaluation.metrics import calibration_table, evaluate_probabilities, fit_platt, neutral_band
 from sentiment_core.scoring.scorer import Scorer
 from sentiment_core.training.calibration import fit_decision
+from sentiment_core.training.recalibration import fit_to_labels
 from tests.support.models import random_texts, tiny_model
 
 N_TEXTS = 400
@@ -72,6 +73,23 @@ def test_a_known_distortion_is_recovered(slope: float, intercept: float) -> None
     positive = drawn(logits, slope=slope, intercept=intercept)
     found = fit_decision(positive, logits)
     assert (found.slope, found.intercept) == pytest.approx((slope, intercept), abs=0.06)
+
+
+def test_labels_that_the_logits_part_without_an_error_do_not_make_the_model_sure_of_everything() -> None:
+    logits = np.concatenate([np.linspace(-3, -0.5, 20), np.linspace(0.5, 4, 80)])
+    before = Decision(slope=0.9, intercept=0.1)
+    fitted = fit_to_labels(before, logits > 0, logits, weights=np.ones(100))
+    assert before.slope < fitted.slope < 4
+    assert 0.6 < fitted.probability(np.array([0.5]))[0] < 0.97
+
+
+@pytest.mark.parametrize("weight", [1.0, 7.0])
+def test_many_labels_outweigh_the_former_calibration(weight: float) -> None:
+    logits = np.random.default_rng(1).normal(0, 2, 40_000)
+    positive = drawn(logits, slope=0.6, intercept=1.2)
+    weights = np.full(len(logits), weight)
+    found = fit_to_labels(Decision(slope=3.0, intercept=-2.0), positive, logits, weights=weights)
+    assert (found.slope, found.intercept) == pytest.approx((0.6, 1.2), abs=0.06)
 
 
 def test_weights_are_counted_as_copies_would_be() -> None:
