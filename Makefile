@@ -5,7 +5,7 @@
 export ORT_DISABLE_TELEMETRY := 1
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
-.PHONY: help setup demo test test-all test-integrity mutants check audit package lock clean
+.PHONY: help setup demo test test-all test-integrity mutants check docs audit package lock clean
 
 bin := .venv/bin
 uv := build/uv/bin/uv
@@ -62,6 +62,9 @@ mutants: .venv/dev-is-ready ## check that the tests notice deliberate faults (AR
 check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \
 	  $(bin)/$$tool || failed=1; done; exit $$failed
+
+docs: .venv/dev-is-ready ## write the pages that are made from code
+	@$(bin)/python -m tools.cli_reference
 
 audit: .venv/dev-is-ready ## look for known faults in code and packages (ARGS=--require-advisories fails without a service)
 	@$(bin)/python -m tools.audit $(ARGS)

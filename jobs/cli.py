@@ -26,7 +26,7 @@ from jobs.telemetry.privacy import redact, redact_values
 from sentiment_core import errors
 from sentiment_core.mxnet_setup import prepare_mxnet
 
-__all__ = ["main"]
+__all__ = ["EXIT_CODES", "VERBS", "main", "parser_of"]
 
 VERBS = {
     "pretrain": ("jobs.verbs.models.pretrain", "train a word language model on review tables"),
@@ -45,6 +45,15 @@ VERBS = {
     "predict": ("jobs.verbs.predict", "score texts from the command line or standard input"),
     "explain": ("jobs.verbs.explain", "show what each word adds to the score of a text"),
     "doctor": ("jobs.verbs.doctor", "check this machine"),
+}
+EXIT_CODES = {
+    0: "done",
+    1: "internal error, or interrupted",
+    2: "wrong option or value",
+    3: "input refused: missing column, wrong type, unreadable file, bad model",
+    4: "too many rows failed, or the audit found a difference",
+    5: "a gate is closed: drift, or a calibration that is no better",
+    6: "environment: a package, Java, a GPU, memory or room is missing",
 }
 # Spark reports a worker's exception as text.
 _WORKER_ERROR = re.compile(r"^(?:sentiment_core\.errors\.)(\w+): (.+)$", re.MULTILINE)
@@ -73,10 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_log(verb)
         prepare_mxnet()
         job = _load(VERBS[verb][0])
-        options = _Parser(prog=f"sentiment {verb}", description=VERBS[verb][1].capitalize() + ".", allow_abbrev=False)
-        job.add_arguments(options)
-        _add_arguments(options)
-        chosen = options.parse_args(given[1:])
+        chosen = parser_of(verb).parse_args(given[1:])
         configure_log(verb, log_format=chosen.log_format)
         sentence = job.run(chosen, results.emit)
         if results.unwritten is not None and "output" not in chosen:
@@ -102,6 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_log()
     print(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}", file=sys.stderr, flush=True)
     return code
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The options of a verb.
+
+    Raises
+    ------
+    EnvironmentFault
+        If the verb needs a package that is not installed.
+    """
+    purpose = VERBS[verb][1]
+    parser = _Parser(prog=f"sentiment {verb}", description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False)
+    _load(VERBS[verb][0]).add_arguments(parser)
+    _add_arguments(parser)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

@@ -25,8 +25,6 @@ _FILE = re.compile(
     r"(?:\.ci|docs|jobs|notebooks|sentiment_core|tests|tools)/[\w./-]*|[\w.-]+\.(?:md|sh|toml|lock)|Makefile"
 )
 _SUFFIX = re.compile(r"\.(?:css|csv|html|ipynb|js|json|lock|md|mk|properties|py|sh|sql|toml|txt|yml)$")
-# Made of the verbs' options; a link to it may come before it.
-_TO_COME = {"docs/cli.md"}
 # Files of a model directory.
 _MADE = {"README.md", "vocabulary.txt", "metrics.json", "config.json"}
 
@@ -51,8 +49,6 @@ def broken_links(page: Path, text: str) -> list[str]:
             continue
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
-        if not file.exists() and file in {ROOT / page for page in _TO_COME}:
-            continue
         if not file.exists() or not file.is_relative_to(ROOT):
             found.append(f"{target}: there is no such file")
         elif anchor and anchor not in anchors(text if file == page else file.read_text()):
@@ -64,7 +60,7 @@ def missing_files(text: str) -> list[str]:
     """Files of the repository that a page names in code, and that are not there."""
     names = {word.partition("::")[0] for code in _CODE.findall(_FENCE.sub("", text)) for word in code.split()}
     files = {name for name in names if _FILE.fullmatch(name) and (name.endswith("/") or _SUFFIX.search(name))}
-    return sorted(name for name in files - _MADE - _TO_COME if "NAME" not in name and not (ROOT / name).exists())
+    return sorted(name for name in files - _MADE if "NAME" not in name and not (ROOT / name).exists())
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda page: page.relative_to(ROOT).as_posix())
