@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,7 +20,6 @@ from pyspark.sql import SparkSession
 from jobs.marts.drift import validation_histogram
 from jobs.scoring.audit import ScoreAudit
 from jobs.scoring.models import ScoringModels
-from jobs.scoring.settings import ScoreSettings
 from jobs.scoring.source import ReviewSource
 from jobs.tables.scores import CONTRACT_VERSION
 from jobs.telemetry.log import in_stage
@@ -54,7 +55,8 @@ def name_run(
     source: ReviewSource,
     *,
     models: ScoringModels,
-    settings: ScoreSettings,
+    options: argparse.Namespace,
+    run_date: date,
     earlier_runs: Sequence[str] = (),
 ) -> str:
     """Name a run by what decides its output, so that the same run again has the same name.
@@ -63,7 +65,9 @@ def name_run(
     ----------
     source : ReviewSource
     models : ScoringModels
-    settings : ScoreSettings
+    options : Namespace
+        Of `add_scoring_arguments`.
+    run_date : date
     earlier_runs : sequence of str
         Those whose rows are not scored again.
     """
@@ -72,33 +76,34 @@ def name_run(
         "texts": source.text_digest.as_dict(),
         "columns": {name: value for name, value in asdict(source.columns).items() if name != "extra"},
         "model": models.first.sha256,
-        "engine": [settings.engine, settings.precision],
-        "run_date": str(settings.run_date),
-        "only_new": settings.only_new,
+        "engine": [options.engine, options.precision],
+        "run_date": str(run_date),
+        "only_new": options.only_new,
     }
-    if settings.where:
-        decisive["where"] = sorted(set(map(str, settings.where)))
+    if options.where:
+        decisive["where"] = sorted(set(map(str, options.where)))
     if source.renamed:
         decisive["renamed"] = source.renamed
     if models.names:
         decisive["models"] = models.by_name()
-    if settings.drivers:
-        decisive["drivers"] = settings.drivers
+    if options.drivers:
+        decisive["drivers"] = options.drivers
     if earlier_runs:
         decisive["earlier_runs"] = list(earlier_runs)
-    return f"{settings.run_date}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
+    return f"{run_date}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def describe_run(
     session: SparkSession,
-    settings: ScoreSettings,
+    options: argparse.Namespace,
     *,
     source: ReviewSource,
     models: ScoringModels,
+    run_date: date,
     run_id: str,
 ) -> dict[str, Any]:
     """The part of the report that is known before the first row is scored."""
-    reported = ("engine", "precision", "device", "max_failed_ratio", "only_new", "drivers")
+    settings = ("engine", "precision", "device", "max_failed_ratio", "only_new", "drivers")
     model = models.first
     named = [
         {
@@ -112,23 +117,23 @@ def describe_run(
     return {
         "contract_version": CONTRACT_VERSION,
         "run_id": run_id,
-        "run_date": str(settings.run_date),
+        "run_date": str(run_date),
         "input": {
-            "source": redact(", ".join(settings.input)),
+            "source": redact(", ".join(options.input)),
             "id_column": source.columns.id,
             "text_column": source.columns.text,
-            "where": list(map(str, settings.where)),
+            "where": list(map(str, options.where)),
             "rows": source.digest.count,
             "rows_without_id": source.without_id,
             "renamed": source.renamed,
-            "cast": list(map(str, settings.cast)),
+            "cast": list(map(str, options.cast)),
             "row_digest": source.digest.as_dict(),
             "text_digest": source.text_digest.as_dict(),
             "parquet": asdict(source.parquet),
             **({} if source.opened is None else source.opened.describe()),
         },
         "output": {
-            "path": redact(settings.output),
+            "path": redact(options.output),
             "partition_by": source.columns.partition,
             "kept": source.columns.kept,
         },
@@ -139,7 +144,7 @@ def describe_run(
             "domain_shift": model.metrics.get("domain_shift"),
         },
         **({"models": named} if named else {}),
-        "settings": {name: getattr(settings, name) for name in reported},
+        "settings": {name: getattr(options, name) for name in settings},
         "versions": _versions(*_PACKAGES),
         "spark": {
             "master": session.sparkContext.master,

@@ -6,10 +6,11 @@ runs before it. What is published under that name already, and still lies there,
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -48,10 +49,7 @@ from jobs.scoring.metrics import to_prometheus
 from jobs.scoring.models import ScoringModels
 from jobs.scoring.progress import showing_progress
 from jobs.scoring.report import Timings, cost_inputs, describe_run, name_run, results
-from jobs.scoring.settings import ScoreSettings
 from jobs.scoring.source import ReviewSource
-from jobs.scoring.workers import checking_workers
-from jobs.spark.devices import check_engine
 from jobs.storage.files import FileSystem
 from jobs.tables.dates import DateForms, date_literal
 from jobs.tables.reading import is_path
@@ -60,43 +58,17 @@ from jobs.telemetry.log import begin_run, log_spark
 from jobs.telemetry.privacy import redact
 from sentiment_core.errors import AuditError, EnvironmentFault, InputError
 
-__all__ = ["run_once", "score"]
+__all__ = ["run_once"]
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def score(session: SparkSession, settings: ScoreSettings) -> dict[str, Any]:
-    """Score reviews once, as the ``score`` verb does.
-
-    Parameters
-    ----------
-    session : SparkSession
-        Of `jobs.spark.session.spark_session`, which has the settings that a run needs.
-    settings : ScoreSettings
-
-    Returns
-    -------
-    dict
-        The run report (docs/reference/run-report.md); its status is ``published``, ``unchanged`` or ``dry-run``.
-
-    Raises
-    ------
-    InputError, AuditError, EnvironmentFault, UsageError
-        With nothing published.
-    """
-    check_engine(settings.engine, precision=settings.precision, device=settings.device)
-    timings = Timings()
-    with timings.of("load_model"):
-        models = ScoringModels.load(settings.model)
-    with checking_workers(session) as workers:
-        return run_once(session, settings, models=models, timings=timings, workers=workers)
-
-
 def run_once(
     session: SparkSession,
-    settings: ScoreSettings,
+    options: argparse.Namespace,
     *,
     models: ScoringModels,
+    run_date: date,
     timings: Timings,
     where: Callable[[T.StructType], Column] | None = None,
     workers: Callable[[], None] | None = None,
@@ -106,8 +78,10 @@ def run_once(
     Parameters
     ----------
     session : SparkSession
-    settings : ScoreSettings
+    options : Namespace
+        Of `add_scoring_arguments`.
     models : ScoringModels
+    run_date : date
     timings : Timings
         Takes the seconds of each stage.
     where : callable, optional
@@ -125,46 +99,45 @@ def run_once(
     InputError, AuditError, EnvironmentFault, UsageError
         With nothing published.
     """
-    run_date = settings.run_date
-    if settings.device == "gpu" and not session.conf.get("spark.task.resource.gpu.amount", None):
+    if options.device == "gpu" and not session.conf.get("spark.task.resource.gpu.amount", None):
         raise EnvironmentFault(
             "--device gpu was asked for, but no GPU is requested from Spark; set spark.executor.resource.gpu.amount "
             "and spark.task.resource.gpu.amount, or use --device cpu"
         )
-    paths = [source for source in settings.input if settings.input_format != "table" and is_path(session, source)]
-    refuse_overlap(session, sources=paths, output=settings.output)
+    paths = [source for source in options.input if options.input_format != "table" and is_path(session, source)]
+    refuse_overlap(session, sources=paths, output=options.output)
     if not paths:
-        settings = replace(settings, input_format="table")  # its name says no format
-    fs, location = open_output(session, settings.output)
-    refuse_other_partitioning(session, fs, output=settings.output, partition=settings.partition_by)
+        options = argparse.Namespace(**vars(options) | {"input_format": "table"})  # its name says no format
+    fs, location = open_output(session, options.output)
+    refuse_other_partitioning(session, fs, output=options.output, partition=options.partition_by)
     # What the run replaces as a whole, if that is known before a row is read.
-    replaced = f"run_date={run_date}" if settings.partition_by == "run_date" and not settings.only_new else None
+    replaced = f"run_date={run_date}" if options.partition_by == "run_date" and not options.only_new else None
 
     def accept(schema: T.StructType, columns: ScoreColumns) -> None:
         refuse_other_columns(session, fs, location, schema=schema, columns=columns, replaced=replaced)
 
     with timings.of("read_input"):
-        DateForms(patterns=settings.date_format).check(session)
-        extra = models.extra_columns(drivers=settings.drivers > 0)
-        source = ReviewSource.read(session, settings, extra=extra, accept=accept, where=where)
+        DateForms(patterns=tuple(options.date_format)).check(session)
+        extra = models.extra_columns(drivers=options.drivers > 0)
+        source = ReviewSource.read(session, options, extra=extra, accept=accept, where=where)
         opened = source.opened
         repeated = source.repeated_ids()
     if not paths:
-        refuse_overlap(session, sources=table_folders(source.frame), output=settings.output)
-    if replaced is not None and not (source.digest.count or settings.allow_empty) and has_rows(fs, replaced):
+        refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
+    if replaced is not None and not (source.digest.count or options.allow_empty) and has_rows(fs, replaced):
         raise InputError(
-            f"the input has no row to score, and {settings.output} has rows of {replaced}, which would be replaced by "
+            f"the input has no row to score, and {options.output} has rows of {replaced}, which would be replaced by "
             "nothing; check the input, or give --allow-empty"
         )
-    earlier = reported_runs(fs) if settings.only_new else []
-    run_id = name_run(source, models=models, settings=settings, earlier_runs=earlier)
+    earlier = reported_runs(fs) if options.only_new else []
+    run_id = name_run(source, models=models, options=options, run_date=run_date, earlier_runs=earlier)
     begin_run(run_id)
     log_spark(session._jvm)
-    report = describe_run(session, settings, source=source, models=models, run_id=run_id)
+    report = describe_run(session, options, source=source, models=models, run_date=run_date, run_id=run_id)
     report["input"] |= {"repeated_ids": repeated[0], "rows_of_repeated_ids": repeated[1]}
     run = _Run(
         session=session,
-        settings=settings,
+        options=options,
         models=models,
         run_id=run_id,
         run_date=run_date,
@@ -172,22 +145,22 @@ def run_once(
         table=ScoredTable(session, fs, location),
         timings=timings,
     )
-    if settings.dry_run:
-        if settings.only_new:
-            with finding_damage(location, source=", ".join(settings.input)):
+    if options.dry_run:
+        if options.only_new:
+            with finding_damage(location, source=", ".join(options.input)):
                 report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
         return report | {"status": "dry-run", "seconds": timings.seconds}
     with (
-        saying_what_failed(settings.output),
-        finding_damage(location, source=", ".join(settings.input)),
+        saying_what_failed(options.output),
+        finding_damage(location, source=", ".join(options.input)),
         OutputLock(fs, Owner.this_process(run_id)).held() as lock,
         Publication(fs, run_id=run_id, lock=lock) as publication,
         ExitStack() as cleanup,
     ):
-        published = None if settings.only_new else _published(fs, run_id)
+        published = None if options.only_new else _published(fs, run_id)
         if published is not None:
             return published | {"status": "unchanged", "seconds": timings.seconds}
-        if settings.only_new:
+        if options.only_new:
             ids, source = run.new_rows(source)
             cleanup.callback(ids.unpersist)
             report["input"] |= {"new_rows": source.digest.count}
@@ -203,7 +176,7 @@ def run_once(
             contract=scores_schema(source.frame.schema, source.columns),
         )
         cores = session.sparkContext.defaultParallelism
-        groups = settings.groups or group_count(source.digest.count, cores=cores)
+        groups = options.groups or group_count(source.digest.count, cores=cores)
         report["settings"] |= {"groups": groups}
         rows = f"{source.digest.count:,}"
         _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
@@ -211,13 +184,13 @@ def run_once(
             with timings.of("start_workers"):
                 workers()
         report |= run.stage(source, staging, groups=groups)
-        if not settings.only_new and "raw_files" in report["input"]:
+        if not options.only_new and "raw_files" in report["input"]:
             audit_records(
                 report["input"]["raw_files"],
                 scored=report["counts"]["rows"],
-                is_part=bool(settings.where) or where is not None or source.has_other_rows,
+                is_part=bool(options.where) or where is not None or source.has_other_rows,
             )
-        if settings.only_new:
+        if options.only_new:
             report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions())}
         staging.complete(expected=f"run_date={run_date}" if source.columns.partition == "run_date" else None)
         names = publication.partitions()
@@ -244,7 +217,7 @@ class _Run:
     """One run, and what it does to the rows."""
 
     session: SparkSession
-    settings: ScoreSettings
+    options: argparse.Namespace
     models: ScoringModels
     run_id: str
     run_date: date
@@ -262,7 +235,7 @@ class _Run:
             )
             ids = unscored(source.frame, self.columns, known=known).persist()
             rows = rows_of(source.frame, self.columns, ids=ids)
-            return ids, ReviewSource.digested(rows, self.columns, source=", ".join(self.settings.input))
+            return ids, ReviewSource.digested(rows, self.columns, source=", ".join(self.options.input))
 
     def replaced_rows(self, source: ReviewSource) -> int:
         """How many published rows the new ones take the place of.
@@ -277,7 +250,7 @@ class _Run:
             replaced, lossy = self.table.replaced_by(source.frame, self.columns, run_date=self.run_date)
         if lossy:
             raise InputError(
-                f"{lossy:,} ids stand for more rows in {self.settings.output} than in the new rows of this input, so "
+                f"{lossy:,} ids stand for more rows in {self.options.output} than in the new rows of this input, so "
                 "reviews would be lost; make the ids unique (--id-column none makes ids from the content), or score "
                 "without --only-new"
             )
@@ -294,11 +267,11 @@ class _Run:
         )
         scorer = GroupScorer(
             models=shared,
-            drivers=self.settings.drivers,
-            engine=self.settings.engine,
-            precision=self.settings.precision,
-            device=self.settings.device,
-            most_failed=int(self.settings.max_failed_ratio * source.digest.count),
+            drivers=self.options.drivers,
+            engine=self.options.engine,
+            precision=self.options.precision,
+            device=self.options.device,
+            most_failed=int(self.options.max_failed_ratio * source.digest.count),
             statistics=statistics,
         )
         run_columns = {
@@ -321,7 +294,7 @@ class _Run:
                     schema=source.frame.schema,
                     expected=source.digest,
                     run_columns=run_columns,
-                    max_failed_ratio=self.settings.max_failed_ratio,
+                    max_failed_ratio=self.options.max_failed_ratio,
                 )
             with self.timings.of("keys"):
                 keys = key_columns(self.columns, model_key=self.models.key, run_date=self.run_date)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.shaping.casts import Cast, cast_columns
+from jobs.shaping.casts import cast_columns
 from jobs.shaping.checks import RowCheck
 from jobs.shaping.ids import CONTENT_ID, NO_ID, with_content_ids
 from jobs.tables.dates import DateForms
@@ -42,15 +42,7 @@ class ShapedTable:
     renamed: dict[str, str]
 
 
-def shape_columns(
-    frame: DataFrame,
-    *,
-    id_column: str,
-    text_column: str,
-    keep_columns: str,
-    casts: Sequence[Cast],
-    dates: DateForms,
-) -> ShapedTable:
+def shape_columns(frame: DataFrame, options: argparse.Namespace) -> ShapedTable:
     """Apply ``--keep-columns NAME:OTHER``, ``--cast`` and ``--id-column none``.
 
     Ids are made of the columns as they are read, so that no other option changes them.
@@ -61,21 +53,25 @@ def shape_columns(
         If a column is missing, or a new name is taken.
     """
     opened = [name for name in frame.columns if name != CORRUPT_RECORD]
-    no_id = id_column == NO_ID
-    kept = kept_columns(keep_columns, opened, text_column=text_column)
+    kept = kept_columns(options.keep_columns, opened, text_column=options.text_column)
     renamed = {target: source for target, source in kept.items() if target != source}
     for target, source in renamed.items():
         require_column(frame.schema, source, "the kept", "--keep-columns")
-        if target.casefold() in {name.casefold() for name in opened} - ({CONTENT_ID} if no_id else set()):
+        if target.casefold() in {name.casefold() for name in opened} - ({CONTENT_ID} if _no_id(options) else set()):
             raise InputError(
                 f"--keep-columns {source}:{target}: the input has a column {target!r} already; choose another name"
             )
     frame = frame.withColumns({target: column(source) for target, source in renamed.items()}) if renamed else frame
-    if no_id:
+    id_column = options.id_column
+    if _no_id(options):
         id_column = CONTENT_ID
         frame = _with_ids(frame, kept=set(kept), opened=opened)
-    frame, checks, checked = cast_columns(frame, casts, dates=dates)
+    frame, checks, checked = cast_columns(frame, options.cast, dates=DateForms(patterns=tuple(options.date_format)))
     return ShapedTable(frame=frame, id_column=id_column, checks=checks, checked=checked, renamed=renamed)
+
+
+def _no_id(options: argparse.Namespace) -> bool:
+    return bool(options.id_column == NO_ID)
 
 
 def _with_ids(frame: DataFrame, *, kept: set[str], opened: list[str]) -> DataFrame:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -22,7 +21,6 @@ from jobs.raw.conversion import forget_converted
 from jobs.scoring.models import ScoringModels
 from jobs.scoring.report import Timings, remarks
 from jobs.scoring.run import run_once
-from jobs.scoring.settings import ScoreSettings
 from jobs.scoring.source import open_reviews
 from jobs.scoring.workers import require_workers
 from jobs.shaping.checks import RowCheck, count_columns, flag_columns, refuse_counted
@@ -32,7 +30,7 @@ from jobs.spark.session import spark_session
 from jobs.tables.dates import DateForms, date_literal
 from jobs.tables.reading import refusing_unreadable
 from jobs.tables.scores import require_date
-from jobs.verbs.options import add_scoring_arguments, date_option, score_settings
+from jobs.verbs.options import add_scoring_arguments, date_option
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["add_arguments", "run"]
@@ -68,18 +66,18 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
             f"--partition-by {options.partition_by}: a later date would replace the rows of an earlier one in the same "
             "partition; add --only-new, or partition by run_date or by the --date-column"
         )
-    settings = score_settings(options)
     check_engine(options.engine, precision=options.precision, device=options.device)
     models = ScoringModels.load(options.model)
     session = spark_session("sentiment backfill")
     require_workers(session)
-    undated = 0 if options.date_column is None else _refuse_undated_column(session, settings, options.date_column)
+    undated = 0 if options.date_column is None else _refuse_undated_column(session, options)
     statuses: Counter[str] = Counter()
     reports = []
     for day in _days(options.first, options.last):
-        inputs = tuple(name.replace(_PLACE, str(day)) for name in settings.input)
-        of_day = replace(settings, input=inputs, run_date=day)
-        report = run_once(session, of_day, models=models, timings=Timings(), where=_where(settings, day))
+        given = argparse.Namespace(
+            **vars(options) | {"input": [name.replace(_PLACE, str(day)) for name in options.input]}
+        )
+        report = run_once(session, given, models=models, run_date=day, timings=Timings(), where=_where(options, day))
         emit(report)
         if options.date_column is None:
             forget_converted()  # each date has files of its own
@@ -95,32 +93,33 @@ def _days(first: date, last: date) -> Iterator[date]:
         yield first + timedelta(days=number)
 
 
-def _where(settings: ScoreSettings, day: date) -> Callable[[T.StructType], Column] | None:
-    if settings.date_column is None:
+def _where(options: argparse.Namespace, day: date) -> Callable[[T.StructType], Column] | None:
+    if options.date_column is None:
         return None
-    name = settings.date_column
-    return lambda schema: _forms(settings).day(schema, name) == date_literal(day)
+    return lambda schema: _forms(options).day(schema, options.date_column) == date_literal(day)
 
 
-def _forms(settings: ScoreSettings) -> DateForms:
-    return DateForms(patterns=settings.date_format)
+def _forms(options: argparse.Namespace) -> DateForms:
+    return DateForms(patterns=tuple(options.date_format))
 
 
-def _refuse_undated_column(session: SparkSession, settings: ScoreSettings, name: str) -> int:
+def _refuse_undated_column(session: SparkSession, options: argparse.Namespace) -> int:
     """Check that there are dates and nothing else; returns how many rows have none."""
-    frame = open_reviews(session, settings).frame
-    require_date(frame.schema, name)
-    forms = _forms(settings)
+    frame = open_reviews(session, options).frame
+    require_date(frame.schema, options.date_column)
+    forms, name = _forms(options), options.date_column
     forms.check(session)
     check = RowCheck(wrong=forms.is_no_date(frame.schema, name), said=forms.refusal(name))
-    conditions = [condition for condition in settings.where if condition.name in frame.columns]
+    conditions = [condition for condition in options.where if condition.name in frame.columns]
     frame, unjudged = filtered(frame, conditions, schema=frame.schema, also=None, always=F.lit(False))
     checks = [*unjudged, check]
     flags = frame.select(forms.is_blank(frame.schema, name).alias("undated"), *flag_columns(checks))
     counts = (F.count(F.lit(1)).alias("rows"), F.count_if("undated").alias("undated"))
-    with refusing_unreadable(", ".join(settings.input)):
+    with refusing_unreadable(", ".join(options.input)):
         row = flags.agg(*counts, *count_columns(checks)).collect()[0]
     refuse_counted(checks, row)
     if row["rows"] and row["undated"] == row["rows"]:
-        raise InputError(f"no row has a date in {name!r}; name a column of dates like 2026-11-23 with --date-column")
+        raise InputError(
+            f"no row has a date in {options.date_column!r}; name a column of dates like 2026-11-23 with --date-column"
+        )
     return int(row["undated"])

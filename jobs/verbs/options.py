@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import date
 
-from jobs.raw.options import ReadingSettings, add_reading_arguments
-from jobs.scoring.settings import ScoreSettings
+from jobs.raw.options import add_reading_arguments
 from jobs.shaping.casts import CAST_TYPES, parse_cast
 from jobs.shaping.conditions import parse_condition
 from jobs.tables.dates import date_format
@@ -17,11 +15,7 @@ from jobs.tables.reading import INPUT_FORMATS
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import UsageError
 
-__all__ = [
-    "add_scoring_arguments",
-    "date_option",
-    "score_settings",
-]
+__all__ = ["add_scoring_arguments", "date_option"]
 
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,14 +93,6 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true", help="let an input without rows replace the rows of its run date"
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, score nothing")
-
-
-def score_settings(options: argparse.Namespace) -> ScoreSettings:
-    """From the options of `add_scoring_arguments`, and ``date_column`` and ``run_date`` if the verb has them."""
-    names = {field.name for field in fields(ScoreSettings)} - {"reading"}
-    given = {name: value for name, value in vars(options).items() if name in names}
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return ScoreSettings(**given | lists, reading=ReadingSettings.of(options))
 
 
 def date_option(option: str) -> Callable[[str], date]:

@@ -14,11 +14,10 @@ from typing import Any
 from jobs.scoring.models import ScoringModels
 from jobs.scoring.report import Timings, remarks
 from jobs.scoring.run import run_once
-from jobs.scoring.settings import ScoreSettings
 from jobs.scoring.workers import checking_workers
 from jobs.spark.devices import check_engine
 from jobs.spark.session import spark_session
-from jobs.verbs.options import add_scoring_arguments, date_option, score_settings
+from jobs.verbs.options import add_scoring_arguments, date_option
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,25 +38,24 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     InputError, AuditError, EnvironmentFault, UsageError
         With nothing published.
     """
-    settings = score_settings(options)
     timings = Timings()
-    check_engine(settings.engine, precision=settings.precision, device=settings.device)
+    check_engine(options.engine, precision=options.precision, device=options.device)
     with timings.of("load_model"):
-        models = ScoringModels.load(settings.model)
+        models = ScoringModels.load(options.model)
     with timings.of("start_spark"):
         session = spark_session("sentiment score")
     with checking_workers(session) as workers:
-        report = run_once(session, settings, models=models, timings=timings, workers=workers)
+        report = run_once(session, options, models=models, run_date=options.run_date, timings=timings, workers=workers)
     emit(report)
     if report["status"] == "dry-run":
         rows = report["input"].get("new_rows", report["input"]["rows"])
         return f"dry run: {rows:,} rows would be scored, nothing was written{remarks([report])}"
     if report["status"] == "unchanged":
-        return f"nothing to do: {_reason(settings, report)}"
+        return f"nothing to do: {_reason(options, report)}"
     speed = report["throughput"]["reviews_per_second"]
     rows = report["counts"]["rows"]
     return (
-        f"published {rows:,} rows to {settings.output} as {report['run_id']}, {speed:,.0f} reviews/s{_left_out(report)}"
+        f"published {rows:,} rows to {options.output} as {report['run_id']}, {speed:,.0f} reviews/s{_left_out(report)}"
         + remarks([report])
     )
 
@@ -70,7 +68,7 @@ def _left_out(report: dict[str, Any]) -> str:
     return f"; {records} set aside, see _runs/{report['run_id']}.malformed.jsonl"
 
 
-def _reason(settings: ScoreSettings, report: dict[str, Any]) -> str:
-    if settings.only_new:
-        return f"none of the {report['input']['rows']:,} rows is new in {settings.output}"
-    return f"{report['run_id']} is published in {settings.output} already"
+def _reason(options: argparse.Namespace, report: dict[str, Any]) -> str:
+    if options.only_new:
+        return f"none of the {report['input']['rows']:,} rows is new in {options.output}"
+    return f"{report['run_id']} is published in {options.output} already"

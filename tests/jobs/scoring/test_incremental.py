@@ -297,7 +297,7 @@ def test_a_backfill_goes_on_where_it_stopped(verb: Verb, tmp_path: Path, monkeyp
     def stopped(*arguments: Any, **options: Any) -> Any:
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(arguments[1].run_date)
+        done.append(options["run_date"])
         return once(*arguments, **options)
 
     monkeypatch.setattr(backfill_scores, "run_once", stopped)
