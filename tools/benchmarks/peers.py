@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -105,7 +106,9 @@ def _report(options: argparse.Namespace) -> None:
             command = [sys.executable, "-m", "tools.benchmarks.peers", "--contestant", name]
             command += ["--prepared", str(options.prepared), "--directory", str(options.directory)]
             command += ["--teacher", str(options.teacher)] if options.teacher else []
-            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+            # By path, since Python may be told to import nothing from where it is started.
+            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+            done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
             measured.setdefault(name, []).append(json.loads(done.stdout.splitlines()[-1]))
             _LOGGER.info("%s, round %d: %.1f s", name, attempt + 1, measured[name][-1]["seconds"])
     reviews = pq.read_table(options.directory / "reviews.parquet")

@@ -84,7 +84,7 @@ def polar_words(reviews: pa.Table) -> dict[str, list[str]]:
                 expected = usual[source[row]]
                 for word in set(tokens):
                     counts = found.setdefault(word, [0, 0, 0, 0])
-                    counts[positive[row]] += 1
+                    counts[int(positive[row])] += 1
                     counts[2] += 1 - expected
                     counts[3] += expected
     suite = (resources.files("sentiment_core.behaviour") / "suite.toml").read_text()
