@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import logging
@@ -10,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,6 +19,7 @@ from pyspark.sql import SparkSession
 from jobs.marts.drift import validation_histogram
 from jobs.scoring.audit import ScoreAudit
 from jobs.scoring.models import ScoringModels
+from jobs.scoring.settings import ScoringSettings
 from jobs.scoring.source import ReviewSource
 from jobs.tables.scores import CONTRACT_VERSION
 from jobs.telemetry.log import in_stage
@@ -27,11 +27,44 @@ from jobs.telemetry.privacy import redact
 from sentiment_core.artifact import Model
 from sentiment_core.scoring.status import COUNTED, OK, STATUSES
 
-__all__ = ["Timings", "cost_inputs", "describe_run", "name_run", "remarks", "results"]
+__all__ = ["ScoreReport", "Timings", "cost_inputs", "describe_run", "name_run", "remarks", "results"]
 
 _LOGGER = logging.getLogger(__name__)
 
 _PACKAGES = ("sentiment-warehouse", "pyspark", "pyarrow", "numpy", "onnxruntime", "mxnet", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreReport:
+    """What a run did.
+
+    Attributes
+    ----------
+    facts : dict
+        The run report as ``_runs/RUN_ID.json`` holds it, with the status and the seconds of each stage.
+    """
+
+    facts: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """``published``, ``unchanged`` or ``dry-run``."""
+        return str(self.facts["status"])
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run, which what it read decides."""
+        return str(self.facts["run_id"])
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the input."""
+        return int(self.facts["input"]["rows"])
+
+    @property
+    def rows_to_score(self) -> int:
+        """Rows of the input that were not scored before the run."""
+        return int(self.facts["input"].get("new_rows", self.rows_read))
 
 
 class Timings:
@@ -55,7 +88,7 @@ def name_run(
     source: ReviewSource,
     *,
     models: ScoringModels,
-    options: argparse.Namespace,
+    settings: ScoringSettings,
     run_date: date,
     earlier_runs: Sequence[str] = (),
 ) -> str:
@@ -65,8 +98,7 @@ def name_run(
     ----------
     source : ReviewSource
     models : ScoringModels
-    options : Namespace
-        Of `add_scoring_arguments`.
+    settings : ScoringSettings
     run_date : date
     earlier_runs : sequence of str
         Those whose rows are not scored again.
@@ -76,18 +108,18 @@ def name_run(
         "texts": source.text_digest.as_dict(),
         "columns": {name: value for name, value in asdict(source.columns).items() if name != "extra"},
         "model": models.first.sha256,
-        "engine": [options.engine, options.precision],
+        "engine": [settings.engine, settings.precision],
         "run_date": str(run_date),
-        "only_new": options.only_new,
+        "only_new": settings.only_new,
     }
-    if options.where:
-        decisive["where"] = sorted(set(map(str, options.where)))
+    if settings.where:
+        decisive["where"] = sorted(set(map(str, settings.where)))
     if source.renamed:
         decisive["renamed"] = source.renamed
     if models.names:
         decisive["models"] = models.by_name()
-    if options.drivers:
-        decisive["drivers"] = options.drivers
+    if settings.drivers:
+        decisive["drivers"] = settings.drivers
     if earlier_runs:
         decisive["earlier_runs"] = list(earlier_runs)
     return f"{run_date}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]}"
@@ -95,7 +127,7 @@ def name_run(
 
 def describe_run(
     session: SparkSession,
-    options: argparse.Namespace,
+    settings: ScoringSettings,
     *,
     source: ReviewSource,
     models: ScoringModels,
@@ -103,7 +135,7 @@ def describe_run(
     run_id: str,
 ) -> dict[str, Any]:
     """The part of the report that is known before the first row is scored."""
-    settings = ("engine", "precision", "device", "max_failed_ratio", "only_new", "drivers")
+    told = ("engine", "precision", "device", "max_failed_ratio", "only_new", "drivers")
     model = models.first
     named = [
         {
@@ -119,21 +151,21 @@ def describe_run(
         "run_id": run_id,
         "run_date": str(run_date),
         "input": {
-            "source": redact(", ".join(options.input)),
+            "source": redact(", ".join(settings.input)),
             "id_column": source.columns.id,
             "text_column": source.columns.text,
-            "where": list(map(str, options.where)),
+            "where": list(map(str, settings.where)),
             "rows": source.digest.count,
             "rows_without_id": source.without_id,
             "renamed": source.renamed,
-            "cast": list(map(str, options.cast)),
+            "cast": list(map(str, settings.cast)),
             "row_digest": source.digest.as_dict(),
             "text_digest": source.text_digest.as_dict(),
             "parquet": asdict(source.parquet),
             **({} if source.opened is None else source.opened.describe()),
         },
         "output": {
-            "path": redact(options.output),
+            "path": redact(settings.output),
             "partition_by": source.columns.partition,
             "kept": source.columns.kept,
         },
@@ -144,7 +176,7 @@ def describe_run(
             "domain_shift": model.metrics.get("domain_shift"),
         },
         **({"models": named} if named else {}),
-        "settings": {name: getattr(options, name) for name in settings},
+        "settings": {name: getattr(settings, name) for name in told},
         "versions": _versions(*_PACKAGES),
         "spark": {
             "master": session.sparkContext.master,

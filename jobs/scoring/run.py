@@ -6,11 +6,10 @@ runs before it. What is published under that name already, and still lies there,
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -48,8 +47,11 @@ from jobs.scoring.incremental import (
 from jobs.scoring.metrics import to_prometheus
 from jobs.scoring.models import ScoringModels
 from jobs.scoring.progress import showing_progress
-from jobs.scoring.report import Timings, cost_inputs, describe_run, name_run, results
+from jobs.scoring.report import ScoreReport, Timings, cost_inputs, describe_run, name_run, results
+from jobs.scoring.settings import ScoreSettings, ScoringSettings
 from jobs.scoring.source import ReviewSource
+from jobs.scoring.workers import checking_workers
+from jobs.spark.devices import check_engine
 from jobs.storage.files import FileSystem
 from jobs.tables.dates import DateForms, date_literal
 from jobs.tables.reading import is_path
@@ -58,28 +60,69 @@ from jobs.telemetry.log import begin_run, log_spark
 from jobs.telemetry.privacy import redact
 from sentiment_core.errors import AuditError, EnvironmentFault, InputError
 
-__all__ = ["run_once"]
+__all__ = ["load_models", "run_once", "score"]
 
 _LOGGER = logging.getLogger(__name__)
 
 
+def score(
+    session: SparkSession,
+    settings: ScoreSettings,
+    *,
+    models: ScoringModels | None = None,
+    timings: Timings | None = None,
+) -> ScoreReport:
+    """Score the input for its date and publish the scores.
+
+    Parameters
+    ----------
+    session : SparkSession
+    settings : ScoreSettings
+    models : ScoringModels, optional
+        Those that `load_models` loaded before Spark started; by default they are loaded here.
+    timings : Timings, optional
+        Takes the seconds of each stage, beside those that it has.
+
+    Raises
+    ------
+    InputError, AuditError, EnvironmentFault, UsageError
+        With nothing published.
+    """
+    timings = Timings() if timings is None else timings
+    models = load_models(settings, timings=timings) if models is None else models
+    with checking_workers(session) as workers:
+        return run_once(session, settings, models=models, run_date=settings.run_date, timings=timings, workers=workers)
+
+
+def load_models(settings: ScoringSettings, *, timings: Timings) -> ScoringModels:
+    """Load the models that the settings name, for an engine that there is; it needs no Spark.
+
+    Raises
+    ------
+    InputError, EnvironmentFault, UsageError
+        If a model cannot be read, or the engine is none for this machine.
+    """
+    check_engine(settings.engine, precision=settings.precision, device=settings.device)
+    with timings.of("load_model"):
+        return ScoringModels.load(settings.model)
+
+
 def run_once(
     session: SparkSession,
-    options: argparse.Namespace,
+    settings: ScoringSettings,
     *,
     models: ScoringModels,
     run_date: date,
     timings: Timings,
     where: Callable[[T.StructType], Column] | None = None,
     workers: Callable[[], None] | None = None,
-) -> dict[str, Any]:
+) -> ScoreReport:
     """Score the input for one date and publish the scores.
 
     Parameters
     ----------
     session : SparkSession
-    options : Namespace
-        Of `add_scoring_arguments`.
+    settings : ScoringSettings
     models : ScoringModels
     run_date : date
     timings : Timings
@@ -91,53 +134,53 @@ def run_once(
 
     Returns
     -------
-    dict
-        The run report; its status is ``published``, ``unchanged`` or ``dry-run``.
+    ScoreReport
+        Its status is ``published``, ``unchanged`` or ``dry-run``.
 
     Raises
     ------
     InputError, AuditError, EnvironmentFault, UsageError
         With nothing published.
     """
-    if options.device == "gpu" and not session.conf.get("spark.task.resource.gpu.amount", None):
+    if settings.device == "gpu" and not session.conf.get("spark.task.resource.gpu.amount", None):
         raise EnvironmentFault(
             "--device gpu was asked for, but no GPU is requested from Spark; set spark.executor.resource.gpu.amount "
             "and spark.task.resource.gpu.amount, or use --device cpu"
         )
-    paths = [source for source in options.input if options.input_format != "table" and is_path(session, source)]
-    refuse_overlap(session, sources=paths, output=options.output)
+    paths = [source for source in settings.input if settings.input_format != "table" and is_path(session, source)]
+    refuse_overlap(session, sources=paths, output=settings.output)
     if not paths:
-        options = argparse.Namespace(**vars(options) | {"input_format": "table"})  # its name says no format
-    fs, location = open_output(session, options.output)
-    refuse_other_partitioning(session, fs, output=options.output, partition=options.partition_by)
+        settings = replace(settings, input_format="table")  # its name says no format
+    fs, location = open_output(session, settings.output)
+    refuse_other_partitioning(session, fs, output=settings.output, partition=settings.partition_by)
     # What the run replaces as a whole, if that is known before a row is read.
-    replaced = f"run_date={run_date}" if options.partition_by == "run_date" and not options.only_new else None
+    replaced = f"run_date={run_date}" if settings.partition_by == "run_date" and not settings.only_new else None
 
     def accept(schema: T.StructType, columns: ScoreColumns) -> None:
         refuse_other_columns(session, fs, location, schema=schema, columns=columns, replaced=replaced)
 
     with timings.of("read_input"):
-        DateForms(patterns=tuple(options.date_format)).check(session)
-        extra = models.extra_columns(drivers=options.drivers > 0)
-        source = ReviewSource.read(session, options, extra=extra, accept=accept, where=where)
+        DateForms(patterns=settings.date_format).check(session)
+        extra = models.extra_columns(drivers=settings.drivers > 0)
+        source = ReviewSource.read(session, settings, extra=extra, accept=accept, where=where)
         opened = source.opened
         repeated = source.repeated_ids()
     if not paths:
-        refuse_overlap(session, sources=table_folders(source.frame), output=options.output)
-    if replaced is not None and not (source.digest.count or options.allow_empty) and has_rows(fs, replaced):
+        refuse_overlap(session, sources=table_folders(source.frame), output=settings.output)
+    if replaced is not None and not (source.digest.count or settings.allow_empty) and has_rows(fs, replaced):
         raise InputError(
-            f"the input has no row to score, and {options.output} has rows of {replaced}, which would be replaced by "
+            f"the input has no row to score, and {settings.output} has rows of {replaced}, which would be replaced by "
             "nothing; check the input, or give --allow-empty"
         )
-    earlier = reported_runs(fs) if options.only_new else []
-    run_id = name_run(source, models=models, options=options, run_date=run_date, earlier_runs=earlier)
+    earlier = reported_runs(fs) if settings.only_new else []
+    run_id = name_run(source, models=models, settings=settings, run_date=run_date, earlier_runs=earlier)
     begin_run(run_id)
     log_spark(session._jvm)
-    report = describe_run(session, options, source=source, models=models, run_date=run_date, run_id=run_id)
+    report = describe_run(session, settings, source=source, models=models, run_date=run_date, run_id=run_id)
     report["input"] |= {"repeated_ids": repeated[0], "rows_of_repeated_ids": repeated[1]}
     run = _Run(
         session=session,
-        options=options,
+        settings=settings,
         models=models,
         run_id=run_id,
         run_date=run_date,
@@ -145,27 +188,27 @@ def run_once(
         table=ScoredTable(session, fs, location),
         timings=timings,
     )
-    if options.dry_run:
-        if options.only_new:
-            with finding_damage(location, source=", ".join(options.input)):
+    if settings.dry_run:
+        if settings.only_new:
+            with finding_damage(location, source=", ".join(settings.input)):
                 report["input"] |= {"new_rows": run.new_rows(source)[1].digest.count}
-        return report | {"status": "dry-run", "seconds": timings.seconds}
+        return ScoreReport(facts=report | {"status": "dry-run", "seconds": timings.seconds})
     with (
-        saying_what_failed(options.output),
-        finding_damage(location, source=", ".join(options.input)),
+        saying_what_failed(settings.output),
+        finding_damage(location, source=", ".join(settings.input)),
         OutputLock(fs, Owner.this_process(run_id)).held() as lock,
         Publication(fs, run_id=run_id, lock=lock) as publication,
         ExitStack() as cleanup,
     ):
-        published = None if options.only_new else _published(fs, run_id)
+        published = None if settings.only_new else _published(fs, run_id)
         if published is not None:
-            return published | {"status": "unchanged", "seconds": timings.seconds}
-        if options.only_new:
+            return ScoreReport(facts=published | {"status": "unchanged", "seconds": timings.seconds})
+        if settings.only_new:
             ids, source = run.new_rows(source)
             cleanup.callback(ids.unpersist)
             report["input"] |= {"new_rows": source.digest.count}
             if not source.digest.count:
-                return report | {"status": "unchanged", "seconds": timings.seconds}
+                return ScoreReport(facts=report | {"status": "unchanged", "seconds": timings.seconds})
             report["output"] |= {"replaced_rows": run.replaced_rows(source)}
         staging = Staging(
             session,
@@ -176,7 +219,7 @@ def run_once(
             contract=scores_schema(source.frame.schema, source.columns),
         )
         cores = session.sparkContext.defaultParallelism
-        groups = options.groups or group_count(source.digest.count, cores=cores)
+        groups = settings.groups or group_count(source.digest.count, cores=cores)
         report["settings"] |= {"groups": groups}
         rows = f"{source.digest.count:,}"
         _LOGGER.info("%s: %s rows in %d groups, model %s", run_id, rows, groups, models.first.sha256[:12])
@@ -184,13 +227,13 @@ def run_once(
             with timings.of("start_workers"):
                 workers()
         report |= run.stage(source, staging, groups=groups)
-        if not options.only_new and "raw_files" in report["input"]:
+        if not settings.only_new and "raw_files" in report["input"]:
             audit_records(
                 report["input"]["raw_files"],
                 scored=report["counts"]["rows"],
-                is_part=bool(options.where) or where is not None or source.has_other_rows,
+                is_part=bool(settings.where) or where is not None or source.has_other_rows,
             )
-        if options.only_new:
+        if settings.only_new:
             report["output"] |= {"kept_rows": run.keep_older(source, staging, publication.partitions())}
         staging.complete(expected=f"run_date={run_date}" if source.columns.partition == "run_date" else None)
         names = publication.partitions()
@@ -209,7 +252,7 @@ def run_once(
         }
         with timings.of("publish"):
             publication.publish(report, metrics=to_prometheus(report), malformed=opened.malformed if opened else "")
-    return report
+    return ScoreReport(facts=report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +260,7 @@ class _Run:
     """One run, and what it does to the rows."""
 
     session: SparkSession
-    options: argparse.Namespace
+    settings: ScoringSettings
     models: ScoringModels
     run_id: str
     run_date: date
@@ -235,7 +278,7 @@ class _Run:
             )
             ids = unscored(source.frame, self.columns, known=known).persist()
             rows = rows_of(source.frame, self.columns, ids=ids)
-            return ids, ReviewSource.digested(rows, self.columns, source=", ".join(self.options.input))
+            return ids, ReviewSource.digested(rows, self.columns, source=", ".join(self.settings.input))
 
     def replaced_rows(self, source: ReviewSource) -> int:
         """How many published rows the new ones take the place of.
@@ -250,7 +293,7 @@ class _Run:
             replaced, lossy = self.table.replaced_by(source.frame, self.columns, run_date=self.run_date)
         if lossy:
             raise InputError(
-                f"{lossy:,} ids stand for more rows in {self.options.output} than in the new rows of this input, so "
+                f"{lossy:,} ids stand for more rows in {self.settings.output} than in the new rows of this input, so "
                 "reviews would be lost; make the ids unique (--id-column none makes ids from the content), or score "
                 "without --only-new"
             )
@@ -267,11 +310,11 @@ class _Run:
         )
         scorer = GroupScorer(
             models=shared,
-            drivers=self.options.drivers,
-            engine=self.options.engine,
-            precision=self.options.precision,
-            device=self.options.device,
-            most_failed=int(self.options.max_failed_ratio * source.digest.count),
+            drivers=self.settings.drivers,
+            engine=self.settings.engine,
+            precision=self.settings.precision,
+            device=self.settings.device,
+            most_failed=int(self.settings.max_failed_ratio * source.digest.count),
             statistics=statistics,
         )
         run_columns = {
@@ -294,7 +337,7 @@ class _Run:
                     schema=source.frame.schema,
                     expected=source.digest,
                     run_columns=run_columns,
-                    max_failed_ratio=self.options.max_failed_ratio,
+                    max_failed_ratio=self.settings.max_failed_ratio,
                 )
             with self.timings.of("keys"):
                 keys = key_columns(self.columns, model_key=self.models.key, run_date=self.run_date)

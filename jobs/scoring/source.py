@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,15 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.raw.options import ReadingSettings
 from jobs.scoring.audit import RowDigest, digest_columns
 from jobs.scoring.incremental import key_hash
+from jobs.scoring.settings import ScoringSettings
 from jobs.shaping.checks import RowCheck, count_columns, flag_columns, refuse_counted
 from jobs.shaping.columns import shape_columns
 from jobs.shaping.filtering import filtered
 from jobs.shaping.nested import inner_columns
 from jobs.shaping.partitions import partition_checks
+from jobs.tables.dates import DateForms
 from jobs.tables.extras import ExtraColumns
 from jobs.tables.footers import ParquetFiles, inspect_parquet
 from jobs.tables.reading import CORRUPT_RECORD, OpenedTable, open_input, refusing_unreadable
@@ -70,19 +70,18 @@ class ReviewSource:
     def read(
         cls,
         session: SparkSession,
-        options: argparse.Namespace,
+        settings: ScoringSettings,
         *,
         extra: ExtraColumns,
         accept: Callable[[T.StructType, ScoreColumns], None],
         where: Callable[[T.StructType], Column] | None = None,
     ) -> ReviewSource:
-        """Open the input that the options name, or the part of it for which their conditions and one more hold.
+        """Open the input that the settings name, or the part of it for which their conditions and one more hold.
 
         Parameters
         ----------
         session : SparkSession
-        options : Namespace
-            Of `add_scoring_arguments`.
+        settings : ScoringSettings
         extra : ExtraColumns
         accept : callable
             Refuses columns and types before a row is read.
@@ -94,18 +93,25 @@ class ReviewSource:
         InputError
             If it cannot be read, or lacks a column, or has malformed records.
         """
-        opened = open_reviews(session, options)
-        name = ", ".join(options.input)
+        opened = open_reviews(session, settings)
+        name = ", ".join(settings.input)
         with refusing_unreadable(name):
-            shaped = shape_columns(opened.frame, options)
+            shaped = shape_columns(
+                opened.frame,
+                id_column=settings.id_column,
+                text_column=settings.text_column,
+                keep_columns=settings.keep_columns,
+                casts=settings.cast,
+                dates=DateForms(patterns=settings.date_format),
+            )
         frame = shaped.frame
         rows = T.StructType([field for field in frame.schema if field.name not in (CORRUPT_RECORD, *shaped.checked)])
         columns = choose_columns(
             rows,
             id_column=shaped.id_column,
-            text_column=options.text_column,
-            keep_columns=options.keep_columns,
-            partition_by=options.partition_by,
+            text_column=settings.text_column,
+            keep_columns=settings.keep_columns,
+            partition_by=settings.partition_by,
             extra=extra,
         )
         accept(rows, columns)
@@ -121,7 +127,7 @@ class ReviewSource:
             )
         corrupt = F.col(CORRUPT_RECORD).isNotNull() if CORRUPT_RECORD in frame.columns else F.lit(False)
         frame, checks = filtered(
-            frame, options.where, schema=rows, also=None if where is None else where(rows), always=corrupt
+            frame, settings.where, schema=rows, also=None if where is None else where(rows), always=corrupt
         )
         source = cls.digested(frame, columns, source=name, corrupt=corrupt, checks=[*shaped.checks, *checks])
         return replace(
@@ -188,33 +194,31 @@ class ReviewSource:
         return int(row[0]), int(row[1] or 0)
 
 
-def open_reviews(session: SparkSession, options: argparse.Namespace) -> OpenedTable:
-    """Open the input that the options name; fields of structs that they ask for are columns of their own.
+def open_reviews(session: SparkSession, settings: ScoringSettings) -> OpenedTable:
+    """Open the input that the settings name; fields of structs that they ask for are columns of their own.
 
     Raises
     ------
     InputError
         If it cannot be read or has malformed records.
     """
-    wanted = _wanted_columns(options)
+    wanted = _wanted_columns(settings)
     opened = open_input(
         session,
-        options.input,
-        input_format=options.input_format,
-        settings=ReadingSettings.of(options),
+        settings.input,
+        input_format=settings.input_format,
+        settings=settings.reading,
         wanted=wanted,
-        workspace=options.output,
+        workspace=settings.output,
     )
-    return replace(opened, frame=inner_columns(opened.frame, wanted, text_column=options.text_column))
+    return replace(opened, frame=inner_columns(opened.frame, wanted, text_column=settings.text_column))
 
 
-def _wanted_columns(options: argparse.Namespace) -> tuple[str, ...]:
-    """Names of the columns that the options ask for."""
-    kept = (name for name in kept_columns(options.keep_columns, (), text_column=options.text_column).values())
-    dates = (vars(options).get("date_column"),)
-    asked = (options.partition_by, *dates, *(condition.name for condition in options.where))
-    names = dict.fromkeys((options.id_column, options.text_column, *kept, *asked))
-    return tuple(name for name in names if name not in (None, "none", "run_date"))
+def _wanted_columns(settings: ScoringSettings) -> tuple[str, ...]:
+    """Names of the columns that the settings ask for."""
+    kept = (name for name in kept_columns(settings.keep_columns, (), text_column=settings.text_column).values())
+    names = dict.fromkeys((settings.id_column, settings.text_column, *kept, *settings.asked_columns()))
+    return tuple(name for name in names if name not in ("none", "run_date"))
 
 
 def _parquet_files(frame: DataFrame) -> list[str]:

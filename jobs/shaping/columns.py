@@ -1,14 +1,14 @@
-"""What the options make of an input's columns before one is chosen: kept under other names, cast, and given ids."""
+"""What the settings make of an input's columns before one is chosen: kept under other names, cast, and given ids."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.shaping.casts import cast_columns
+from jobs.shaping.casts import Cast, cast_columns
 from jobs.shaping.checks import RowCheck
 from jobs.shaping.ids import CONTENT_ID, NO_ID, with_content_ids
 from jobs.tables.dates import DateForms
@@ -21,7 +21,7 @@ __all__ = ["ShapedTable", "shape_columns"]
 
 @dataclass(frozen=True, kw_only=True)
 class ShapedTable:
-    """An input whose columns are as the options want them.
+    """An input whose columns are as the settings want them.
 
     Attributes
     ----------
@@ -42,7 +42,15 @@ class ShapedTable:
     renamed: dict[str, str]
 
 
-def shape_columns(frame: DataFrame, options: argparse.Namespace) -> ShapedTable:
+def shape_columns(
+    frame: DataFrame,
+    *,
+    id_column: str,
+    text_column: str,
+    keep_columns: str,
+    casts: Sequence[Cast],
+    dates: DateForms,
+) -> ShapedTable:
     """Apply ``--keep-columns NAME:OTHER``, ``--cast`` and ``--id-column none``.
 
     Ids are made of the columns as they are read, so that no other option changes them.
@@ -52,26 +60,22 @@ def shape_columns(frame: DataFrame, options: argparse.Namespace) -> ShapedTable:
     InputError
         If a column is missing, or a new name is taken.
     """
+    without_id = id_column == NO_ID
     opened = [name for name in frame.columns if name != CORRUPT_RECORD]
-    kept = kept_columns(options.keep_columns, opened, text_column=options.text_column)
+    kept = kept_columns(keep_columns, opened, text_column=text_column)
     renamed = {target: source for target, source in kept.items() if target != source}
     for target, source in renamed.items():
         require_column(frame.schema, source, "the kept", "--keep-columns")
-        if target.casefold() in {name.casefold() for name in opened} - ({CONTENT_ID} if _no_id(options) else set()):
+        if target.casefold() in {name.casefold() for name in opened} - ({CONTENT_ID} if without_id else set()):
             raise InputError(
                 f"--keep-columns {source}:{target}: the input has a column {target!r} already; choose another name"
             )
     frame = frame.withColumns({target: column(source) for target, source in renamed.items()}) if renamed else frame
-    id_column = options.id_column
-    if _no_id(options):
+    if without_id:
         id_column = CONTENT_ID
         frame = _with_ids(frame, kept=set(kept), opened=opened)
-    frame, checks, checked = cast_columns(frame, options.cast, dates=DateForms(patterns=tuple(options.date_format)))
+    frame, checks, checked = cast_columns(frame, casts, dates=dates)
     return ShapedTable(frame=frame, id_column=id_column, checks=checks, checked=checked, renamed=renamed)
-
-
-def _no_id(options: argparse.Namespace) -> bool:
-    return bool(options.id_column == NO_ID)
 
 
 def _with_ids(frame: DataFrame, *, kept: set[str], opened: list[str]) -> DataFrame:

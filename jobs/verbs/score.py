@@ -11,13 +11,11 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from jobs.scoring.models import ScoringModels
-from jobs.scoring.report import Timings, remarks
-from jobs.scoring.run import run_once
-from jobs.scoring.workers import checking_workers
-from jobs.spark.devices import check_engine
+from jobs.scoring.report import ScoreReport, Timings, remarks
+from jobs.scoring.run import load_models, score
+from jobs.scoring.settings import ScoreSettings
 from jobs.spark.session import spark_session
-from jobs.verbs.options import add_scoring_arguments, date_option
+from jobs.verbs.options import add_scoring_arguments, date_option, settings_from
 
 __all__ = ["add_arguments", "run"]
 
@@ -38,24 +36,22 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     InputError, AuditError, EnvironmentFault, UsageError
         With nothing published.
     """
+    settings = settings_from(options, ScoreSettings)
     timings = Timings()
-    check_engine(options.engine, precision=options.precision, device=options.device)
-    with timings.of("load_model"):
-        models = ScoringModels.load(options.model)
+    models = load_models(settings, timings=timings)
     with timings.of("start_spark"):
         session = spark_session("sentiment score")
-    with checking_workers(session) as workers:
-        report = run_once(session, options, models=models, run_date=options.run_date, timings=timings, workers=workers)
+    done = score(session, settings, models=models, timings=timings)
+    report = done.facts
     emit(report)
-    if report["status"] == "dry-run":
-        rows = report["input"].get("new_rows", report["input"]["rows"])
-        return f"dry run: {rows:,} rows would be scored, nothing was written{remarks([report])}"
-    if report["status"] == "unchanged":
-        return f"nothing to do: {_reason(options, report)}"
+    if done.status == "dry-run":
+        return f"dry run: {done.rows_to_score:,} rows would be scored, nothing was written{remarks([report])}"
+    if done.status == "unchanged":
+        return f"nothing to do: {_reason(settings, done)}"
     speed = report["throughput"]["reviews_per_second"]
     rows = report["counts"]["rows"]
     return (
-        f"published {rows:,} rows to {options.output} as {report['run_id']}, {speed:,.0f} reviews/s{_left_out(report)}"
+        f"published {rows:,} rows to {settings.output} as {report['run_id']}, {speed:,.0f} reviews/s{_left_out(report)}"
         + remarks([report])
     )
 
@@ -68,7 +64,7 @@ def _left_out(report: dict[str, Any]) -> str:
     return f"; {records} set aside, see _runs/{report['run_id']}.malformed.jsonl"
 
 
-def _reason(options: argparse.Namespace, report: dict[str, Any]) -> str:
-    if options.only_new:
-        return f"none of the {report['input']['rows']:,} rows is new in {options.output}"
-    return f"{report['run_id']} is published in {options.output} already"
+def _reason(settings: ScoreSettings, done: ScoreReport) -> str:
+    if settings.only_new:
+        return f"none of the {done.rows_read:,} rows is new in {settings.output}"
+    return f"{done.run_id} is published in {settings.output} already"

@@ -6,13 +6,13 @@ import argparse
 import inspect
 import re
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
+from jobs.verbs.options import settings_from
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 
 __all__ = ["add_language_model", "add_settings", "language_model_from", "settings_from"]
 
-S = TypeVar("S")
 # NumPy style: names, a colon and a type; below it, indented, what they mean.
 _PARAMETER = re.compile(r"^(\w+(?:, \w+)*) : .+\n((?: {4}.+\n?)+)", re.MULTILINE)
 
@@ -41,11 +41,6 @@ def _meanings(settings: type[Any]) -> dict[str, str]:
         for names, text in _PARAMETER.findall(inspect.cleandoc(kind.__doc__ or "")):
             found |= dict.fromkeys(names.split(", "), " ".join(text.split()).removesuffix("."))
     return found
-
-
-def settings_from(options: argparse.Namespace, settings: type[S]) -> S:
-    """The settings that were given on the command line."""
-    return settings(**{field.name: getattr(options, field.name) for field in fields(settings)})  # type: ignore[arg-type]
 
 
 def add_language_model(parser: argparse._ActionsContainer) -> None:

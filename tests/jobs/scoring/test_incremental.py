@@ -19,8 +19,8 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.publishing.staging import Staging
+from jobs.scoring import backfill as backfill_room
 from jobs.scoring import run as scoring_run
-from jobs.verbs import backfill as backfill_scores
 from sentiment_core.artifact import Model, save_model
 from tests.support.reference import reference_probability
 
@@ -292,7 +292,7 @@ BACKFILL = ("--from", "2026-11-01", "--to", "2026-11-03", "--date-column", "day"
 
 def test_a_backfill_goes_on_where_it_stopped(verb: Verb, tmp_path: Path, monkeypatch: Any) -> None:
     write(tmp_path, [row(number, TEXTS[number % 5], day=1 + number % 3) for number in range(9)])
-    once, done = backfill_scores.run_once, []
+    once, done = backfill_room.run_once, []
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         if len(done) == 2:
@@ -300,10 +300,10 @@ def test_a_backfill_goes_on_where_it_stopped(verb: Verb, tmp_path: Path, monkeyp
         done.append(options["run_date"])
         return once(*arguments, **options)
 
-    monkeypatch.setattr(backfill_scores, "run_once", stopped)
+    monkeypatch.setattr(backfill_room, "run_once", stopped)
     code, reports, _ = verb("backfill", *BACKFILL)
     assert (code, len(reports)) == (1, 2)
-    monkeypatch.setattr(backfill_scores, "run_once", once)
+    monkeypatch.setattr(backfill_room, "run_once", once)
     code, reports, sentence = verb("backfill", *BACKFILL)
     assert (code, [report["status"] for report in reports]) == (0, ["unchanged", "unchanged", "published"])
     assert sentence.endswith("3 dates: 1 published, 2 unchanged")
