@@ -95,7 +95,7 @@ def test_payloads_go_through_the_whole_pipeline_as_text(
 def test_payloads_as_terms_and_runs_are_text(
     sentiment: Any, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.verbs.dashboard.RUNS_LISTED", len(PAYLOADS))
+    monkeypatch.setattr("jobs.dashboard.run.RUNS_LISTED", len(PAYLOADS))
     marts = write_marts(tmp_path / "marts", products=PAYLOADS[:3], terms=PAYLOADS, n_runs=0)
     runs = {name: list(PAYLOADS) for name in ("run_id", "engine", "precision", "devices")}
     runs |= {"run_date": [DAYS[0]] * len(PAYLOADS), "model_sha256": ["cd" * 32] * len(PAYLOADS)}
