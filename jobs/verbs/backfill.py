@@ -12,7 +12,8 @@ from jobs.scoring.report import Timings, remarks
 from jobs.scoring.run import load_models
 from jobs.scoring.settings import BackfillSettings
 from jobs.spark.session import spark_session
-from jobs.verbs.options import add_scoring_arguments, date_option, settings_from
+from jobs.verbs.options import add_scoring_arguments, date_option
+from jobs.verbs.settings import settings_from
 
 __all__ = ["add_arguments", "run"]
 

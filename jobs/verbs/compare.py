@@ -15,7 +15,7 @@ from jobs.marts.comparison import SIDES
 from jobs.marts.settings import CompareSettings
 from jobs.marts.side_by_side import compare
 from jobs.spark.session import spark_session
-from jobs.verbs.options import settings_from
+from jobs.verbs.settings import settings_from
 
 __all__ = ["add_arguments", "run"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.dashboard.run import DashboardSettings, make_dashboard
-from jobs.verbs.options import settings_from
+from jobs.verbs.settings import settings_from
 
 __all__ = ["add_arguments", "run"]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import date
-from typing import Any, TypeVar
 
-from jobs.raw.options import ReadingSettings, add_reading_arguments
+from jobs.raw.options import add_reading_arguments
 from jobs.scoring.settings import DEVICES
 from jobs.shaping.casts import CAST_TYPES, parse_cast
 from jobs.shaping.conditions import parse_condition
@@ -18,9 +16,7 @@ from jobs.tables.reading import INPUT_FORMATS
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import UsageError
 
-__all__ = ["add_scoring_arguments", "date_option", "settings_from"]
-
-S = TypeVar("S")
+__all__ = ["add_scoring_arguments", "date_option"]
 
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,18 +94,6 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true", help="let an input without rows replace the rows of its run date"
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, score nothing")
-
-
-def settings_from(options: argparse.Namespace, kind: type[S]) -> S:
-    """Settings of a kind whose fields are named as the options; those of `add_reading_arguments` are one field."""
-
-    def given(name: str) -> Any:
-        if name == "reading":
-            return ReadingSettings.of(options)
-        value = getattr(options, name)
-        return tuple(value) if isinstance(value, list) else value
-
-    return kind(**{field.name: given(field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def date_option(option: str) -> Callable[[str], date]:

@@ -8,7 +8,7 @@ import re
 from dataclasses import fields
 from typing import Any
 
-from jobs.verbs.options import settings_from
+from jobs.verbs.settings import settings_from
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 
 __all__ = ["add_language_model", "add_settings", "language_model_from", "settings_from"]

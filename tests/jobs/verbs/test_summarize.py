@@ -18,6 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.marts import refresh
+from jobs.marts.days import ScoreDays
 from jobs.marts.drivers import KEPT_TERMS
 from jobs.marts.schemas import MARTS, create_table, mart_schema
 from jobs.publishing.lock import OutputLock
@@ -25,7 +26,6 @@ from jobs.publishing.owner import Owner
 from jobs.publishing.publication import Publication
 from jobs.statistics.estimates import estimate_steps, pool_columns, pool_prior, product_prior
 from jobs.storage.files import LocalFileSystem
-from jobs.verbs import summarize as summarize_scores
 from sentiment_core.artifact import Model
 from tests.support.estimated import ESTIMATE, ask, sums_of
 from tests.support.scored import (
@@ -286,7 +286,7 @@ def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
         write_day(copied / "scores", day, made_up_scores(day, n_rows=7, seed=3))
     read: set[str] = set()
     of_month: list[tuple[str, ...]] = []
-    original = summarize_scores.ScoreDays._read
+    original = ScoreDays._read
 
     def noting(self: Any, folders: list[str]) -> Any:
         read.update(folders)
@@ -295,12 +295,12 @@ def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
     def drivers(self: Any, folders: tuple[str, ...], months: set[str]) -> Any:
         of_month.append(folders)
         with monkeypatch.context() as patch:
-            patch.setattr(summarize_scores.ScoreDays, "_read", original)
+            patch.setattr(ScoreDays, "_read", original)
             return read_drivers(self, folders, months)
 
-    read_drivers = summarize_scores.ScoreDays.read_drivers
-    monkeypatch.setattr(summarize_scores.ScoreDays, "_read", noting)
-    monkeypatch.setattr(summarize_scores.ScoreDays, "read_drivers", drivers)
+    read_drivers = ScoreDays.read_drivers
+    monkeypatch.setattr(ScoreDays, "_read", noting)
+    monkeypatch.setattr(ScoreDays, "read_drivers", drivers)
     assert summarize("--core-hour-price", 0.05, "--date", FIRST_DAY)[1]["days"] == [str(FIRST_DAY)]
     assert read == {f"run_date={FIRST_DAY}"}
     assert of_month == [january]
