@@ -28,6 +28,7 @@ from sentiment_core.text.pipeline import valid_utf8
 
 __all__ = [
     "TEACHER_COLUMN",
+    "LabelledInput",
     "LabelledReviews",
     "add_label_arguments",
     "column_names",
@@ -57,6 +58,49 @@ _ROWS_PER_BATCH = 20_000
 _FEWEST_PRODUCTS = 50
 
 TEACHER_COLUMN = "teacher_probability"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledInput:
+    """Where labelled reviews are, and how they are split.
+
+    Parameters
+    ----------
+    input : str
+        Parquet, CSV or JSON lines; a file or a directory.
+    text_column, label_column : str
+    positive_above : float
+        A larger label is positive.
+    positive_label : str, optional
+        The word that is positive, for labels that are words.
+    soft_labels : bool
+        The labels are probabilities from 0 to 1 and are learnt as they are.
+    product_column : str
+        Reviews of one product are held out together.
+    validation_fraction : float
+        Share held out.
+    reading : ReadingSettings
+        How CSV and JSON files are read.
+
+    Raises
+    ------
+    UsageError
+        If labels would be numbers and words.
+    """
+
+    input: str
+    text_column: str = "text"
+    label_column: str = "label"
+    positive_above: float = 0.5
+    positive_label: str | None = None
+    soft_labels: bool = False
+    product_column: str = "product_id"
+    validation_fraction: float = 0.1
+    reading: ReadingSettings = _READING
+
+    def __post_init__(self) -> None:
+        if self.soft_labels and self.positive_label is not None:
+            raise UsageError("--soft-labels takes numbers from 0 to 1 and --positive-label a word; give one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,27 +186,24 @@ def column_names(source: str | Path, *, reading: ReadingSettings = _READING) -> 
         return names
 
 
-def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] = ()) -> LabelledReviews:
-    """Read what the options of `add_label_arguments` name, and columns to group the reviews by.
+def read_labelled(given: LabelledInput, *, group_columns: Sequence[str] = ()) -> LabelledReviews:
+    """Read labelled reviews, and columns to group them by.
 
     Raises
     ------
     InputError
         If the input cannot be read or a column is of an unusable type.
     """
-    if options.soft_labels and options.positive_label is not None:
-        raise UsageError("--soft-labels takes numbers from 0 to 1 and --positive-label a word; give one of the two")
-    columns = [options.text_column, options.label_column]
-    reading = ReadingSettings.of(options)
+    columns = [given.text_column, given.label_column]
     product_column = holdout_column(
-        options.input, product_column=options.product_column, text_column=options.text_column, reading=reading
+        given.input, product_column=given.product_column, text_column=given.text_column, reading=given.reading
     )
     names = [*columns, *group_columns, *([product_column] if product_column is not None else [])]
-    table = read_table(options.input, names, reading=reading)
-    if options.positive_label is None:
-        table = _with_numbers(table, options.label_column)
+    table = read_table(given.input, names, reading=given.reading)
+    if given.positive_label is None:
+        table = _with_numbers(table, given.label_column)
     labels, positive_above = grades_of(
-        table[options.label_column], positive_above=options.positive_above, positive_label=options.positive_label
+        table[given.label_column], positive_above=given.positive_above, positive_label=given.positive_label
     )
     labelled = pc.fill_null(pc.is_finite(labels), False)
     n_unlabelled = len(labels) - pc.sum(labelled, min_count=0).as_py()
@@ -172,30 +213,30 @@ def read_labelled(options: argparse.Namespace, *, group_columns: Sequence[str] =
     grades = labels.to_numpy()
     part = partial(
         held_out_rows,
-        text_column=options.text_column,
+        text_column=given.text_column,
         product_column=product_column,
-        fraction=options.validation_fraction,
+        fraction=given.validation_fraction,
     )
     # In batches: the keys may be the texts, which need not be held a second time.
     held_out = [part(batch) for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH)]
     return LabelledReviews(
         reviews=Labelled(
-            texts=valid_utf8(table[options.text_column]),
-            positive=_soft(grades, options) if options.soft_labels else grades > positive_above,
+            texts=valid_utf8(table[given.text_column]),
+            positive=_soft(grades, given) if given.soft_labels else grades > positive_above,
             grades=grades,
             groups={name: table[name].combine_chunks() for name in group_columns},
         ),
         held_out=np.concatenate([np.empty(0, np.bool_), *held_out]),
-        split=Split(column=product_column or options.text_column, fraction=options.validation_fraction),
+        split=Split(column=product_column or given.text_column, fraction=given.validation_fraction),
         n_unlabelled=n_unlabelled,
     )
 
 
-def _soft(labels: npt.NDArray[np.float64], options: argparse.Namespace) -> npt.NDArray[np.float64]:
+def _soft(labels: npt.NDArray[np.float64], given: LabelledInput) -> npt.NDArray[np.float64]:
     wrong = (labels < 0) | (labels > 1)
     if wrong.any():
         raise InputError(
-            f"{options.input}: {options.label_column} is {labels[wrong][0]:g} in {wrong.sum():,} rows; with "
+            f"{given.input}: {given.label_column} is {labels[wrong][0]:g} in {wrong.sum():,} rows; with "
             "--soft-labels it must be from 0 to 1"
         )
     return labels

@@ -37,23 +37,6 @@ class ReadingSettings:
     malformed_rows: str = "refuse"
     max_malformed_ratio: float = 0.001
 
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> ReadingSettings:
-        """From the options of `add_reading_arguments`."""
-        return cls(
-            csv=CsvSettings(
-                delimiter=options.csv_delimiter,
-                quote=options.csv_quote,
-                escape=options.csv_escape,
-                header={"auto": None, "present": True, "absent": False}[options.csv_header],
-                skip=options.csv_skip,
-                nulls=tuple(options.csv_null) if options.csv_null else CsvSettings().nulls,
-            ),
-            encoding=options.encoding,
-            malformed_rows=options.malformed_rows,
-            max_malformed_ratio=options.max_malformed_ratio,
-        )
-
     def malformed(self) -> MalformedRecords:
         """Where malformed records are noted."""
         return MalformedRecords(policy=self.malformed_rows, max_ratio=self.max_malformed_ratio)

@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.raw.options import ReadingSettings, add_reading_arguments
+from jobs.raw.options import add_reading_arguments
 from jobs.spark.session import spark_session
 from jobs.tables.reading import INPUT_FORMATS, OpenedTable, open_input, refusing_unreadable
 from jobs.tables.scores import column
+from jobs.verbs.settings import reading_from
 
 __all__ = ["add_arguments", "run"]
 
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         If it cannot be read at all; malformed records are counted.
     """
     session = spark_session("sentiment inspect")
-    settings = replace(ReadingSettings.of(options), malformed_rows="set-aside", max_malformed_ratio=1.0)
+    settings = replace(reading_from(options), malformed_rows="set-aside", max_malformed_ratio=1.0)
     opened = open_input(session, options.input, input_format=options.input_format, settings=settings)
     with refusing_unreadable(", ".join(options.input)):
         facts = _facts(opened.frame)

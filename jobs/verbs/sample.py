@@ -17,10 +17,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.labels.sheet import BIN, LABEL, MOST_CHARACTERS, WEIGHT, guarded, guarded_name, sheet_bytes
-from jobs.raw.options import ReadingSettings, add_reading_arguments
+from jobs.raw.options import add_reading_arguments
 from jobs.spark.session import spark_session
 from jobs.tables.reading import INPUT_FORMATS, open_input, open_table, refusing_unreadable
 from jobs.tables.scores import column
+from jobs.verbs.settings import reading_from
 from sentiment_core.dataset.sample import BINS, FEWEST_OF_A_BIN, allocate, draw_cells
 from sentiment_core.durable import make_parent, write_durably
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
@@ -237,7 +238,7 @@ def _texts(session: SparkSession, scores: DataFrame, drawn: _Drawn, options: arg
     )
     if options.input is not None:
         names = ", ".join(options.input)
-        settings = ReadingSettings.of(options)
+        settings = reading_from(options)
         wanted = (options.id_column, options.text_column)
         with refusing_unreadable(names):
             reviews = open_input(

@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from jobs.labels.reviews import LabelledReviews, add_label_arguments, read_labelled, read_table
+from jobs.labels.reviews import LabelledInput, LabelledReviews, add_label_arguments, read_labelled, read_table
+from jobs.verbs.settings import settings_from
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.dataset.holdout import held_out_mask
 from sentiment_core.dataset.labelled import Labelled
@@ -104,7 +105,7 @@ def _labelled(*arguments: str) -> tuple[LabelledReviews, argparse.Namespace]:
     parser = argparse.ArgumentParser()
     add_label_arguments(parser)
     options = parser.parse_args(arguments)
-    return read_labelled(options), options
+    return read_labelled(settings_from(options, LabelledInput)), options
 
 
 def _parts(source: str) -> tuple[Labelled, Labelled]:

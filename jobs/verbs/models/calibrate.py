@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.labels.reviews import add_label_arguments, column_names, read_labelled
+from jobs.labels.reviews import LabelledInput, add_label_arguments, column_names, read_labelled
 from jobs.labels.sheet import WEIGHT, is_label_sheet, unguarded, weights_of
-from jobs.raw.options import ReadingSettings
+from jobs.verbs.settings import reading_from, settings_from
 from sentiment_core.artifact import bundled_model_path, check_target, load_model, save_model
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import GateError, InputError
@@ -51,9 +51,9 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     if output == path.resolve():
         raise InputError(f"--output {options.output} is the model itself; name another directory")
     model = load_model(path)
-    is_sheet = is_label_sheet(column_names(options.input, reading=ReadingSettings.of(options)))
+    is_sheet = is_label_sheet(column_names(options.input, reading=reading_from(options)))
     weight_column = options.weight_column or (WEIGHT if is_sheet else None)
-    found = read_labelled(options, group_columns=[weight_column] if weight_column else [])
+    found = read_labelled(settings_from(options, LabelledInput), group_columns=[weight_column] if weight_column else [])
     reviews, weights = found.reviews, None
     if weight_column:
         weights = weights_of(reviews.groups[weight_column], source=options.input, name=weight_column)

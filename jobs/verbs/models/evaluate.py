@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jobs.labels.reviews import add_label_arguments, read_labelled
+from jobs.labels.reviews import LabelledInput, add_label_arguments, read_labelled
+from jobs.verbs.settings import settings_from
 from sentiment_core.artifact import bundled_model_path, load_model
 from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
 
 
 def _measure_reviews(options: argparse.Namespace, scorer: Scorer) -> tuple[dict[str, Any], str]:
-    labelled = read_labelled(options, group_columns=options.by)
+    labelled = read_labelled(settings_from(options, LabelledInput), group_columns=options.by)
     reviews = labelled.parts()[1] if options.held_out else labelled.reviews
     started = time.perf_counter()
     scores = scorer.score_texts(reviews.texts)

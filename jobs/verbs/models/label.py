@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from jobs.labels.reviews import (
     TEACHER_COLUMN,
+    LabelledInput,
     LabelledReviews,
     add_label_arguments,
     holdout_columns,
     read_labelled,
     read_texts,
 )
-from jobs.raw.options import ReadingSettings
+from jobs.verbs.settings import reading_from, settings_from
 from sentiment_core.artifact import load_model
 from sentiment_core.dataset.labelled import Labelled, without_texts_of
 from sentiment_core.durable import make_parent
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     if options.teacher:
         require_torch_device(options.device)
     make_parent(options.output)
-    reading = ReadingSettings.of(options)
+    reading = reading_from(options)
     # The labelled reviews decide: the model that learns from the labels is measured on those held out of them.
     product_columns = holdout_columns(
         [options.input, *options.unlabelled],
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     )
     unlabelled = {source: product_columns[source] for source in options.unlabelled}
     column = options.label_share_column
-    labelled = read_labelled(options, group_columns=[column] if column else [])
+    labelled = read_labelled(settings_from(options, LabelledInput), group_columns=[column] if column else [])
     training, held_out = labelled.parts()
     training = without_texts_of(training, held_out)
     shares = _label_shares(options, training)

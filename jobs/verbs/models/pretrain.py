@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.labels.reviews import holdout_columns, read_texts
-from jobs.raw.options import ReadingSettings, add_reading_arguments
+from jobs.raw.options import add_reading_arguments
 from jobs.verbs.models.settings import add_language_model, add_settings, language_model_from, settings_from
+from jobs.verbs.settings import reading_from
 from sentiment_core.artifact import check_target, save_model
 from sentiment_core.dataset.holdout import Split
 from sentiment_core.errors import InputError, ModelError, UsageError
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         emit({"model": str(options.output), "sha256": model.sha256})
         return f"imported {options.output}: {model.architecture.vocab_size:,} words"
 
-    reading = ReadingSettings.of(options)
+    reading = reading_from(options)
     columns = holdout_columns(
         options.input, text_column=options.text_column, product_column=options.product_column, reading=reading
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.labels.reviews import add_label_arguments, read_labelled
+from jobs.labels.reviews import LabelledInput, add_label_arguments, read_labelled
 from jobs.verbs.models.settings import add_settings, settings_from
 from sentiment_core.training.recipes import TeacherSettings
 from sentiment_core.training.steps.device import require_torch_device
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     device = require_torch_device(options.device)
     from sentiment_core.training.teacher import fine_tune_teacher  # it needs PyTorch
 
-    training, validation = read_labelled(options).parts()
+    training, validation = read_labelled(settings_from(options, LabelledInput)).parts()
     report = fine_tune_teacher(
         options.encoder,
         training,

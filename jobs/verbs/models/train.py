@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.labels.reviews import add_label_arguments, read_elsewhere, read_labelled, read_teacher_labels
+from jobs.labels.reviews import LabelledInput, add_label_arguments, read_elsewhere, read_labelled, read_teacher_labels
 from jobs.verbs.models.settings import add_language_model, add_settings, language_model_from, settings_from
 from sentiment_core.artifact import Model, bundled_model_path, check_target, load_model, save_model
 from sentiment_core.errors import InputError, UsageError
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
     blind_words = _words(options.blind_words) if options.blind_words else ()
     device = require_training_device(options.device)
     start = _former_model(options.model) or language_model_from(options)
-    labelled = read_labelled(options)
+    labelled = read_labelled(settings_from(options, LabelledInput))
     split, (training, validation) = labelled.split, labelled.parts()
     del labelled  # it holds every text a second time
     teacher_labels = read_teacher_labels(options.teacher_labels) if options.teacher_labels else None

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.labels import reviews as labelled_reviews
-from jobs.labels.reviews import LabelledReviews, add_label_arguments, read_labelled
+from jobs.labels.reviews import LabelledInput, LabelledReviews, add_label_arguments, read_labelled
+from jobs.verbs.settings import settings_from
 from sentiment_core.artifact import save_model
 from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.dataset.holdout import Split, held_out_mask
@@ -32,7 +33,7 @@ TABLE = pa.table({"text": TEXTS, "label": [index % 2 for index in range(200)]})
 def read(path: Path, *options: str) -> LabelledReviews:
     parser = argparse.ArgumentParser()
     add_label_arguments(parser)
-    return read_labelled(parser.parse_args(["--input", str(path), *options]))
+    return read_labelled(settings_from(parser.parse_args(["--input", str(path), *options]), LabelledInput))
 
 
 # Texts.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.cli import parser_of
 from jobs.scoring import BackfillSettings, ScoreSettings, score
 from jobs.scoring.backfill import backfill
 from jobs.shaping.conditions import parse_condition
-from jobs.verbs.options import settings_from
 from sentiment_core.errors import UsageError
 
 DAY = date(2026, 11, 23)
@@ -69,18 +65,6 @@ def test_a_backfill_is_called_with_each_report(
     assert report.undated_rows == 1
 
 
-@pytest.mark.parametrize(
-    ("verb", "kind", "more"),
-    [("score", ScoreSettings, []), ("backfill", BackfillSettings, ["--from=2026-11-01", "--to=2026-11-02"])],
-)
-def test_the_settings_default_to_what_the_options_do(verb: str, kind: type[Any], more: list[str]) -> None:
-    options = parser_of(verb).parse_args(["--input", "in/{date}", "--output", "out", *more])
-    given: dict[str, Any] = {"input": ("in/{date}",), "output": "out"}
-    if more:
-        given |= {"first": date(2026, 11, 1), "last": date(2026, 11, 2)}
-    assert settings_from(options, kind) == kind(**given)
-
-
 def test_settings_are_frozen_and_checked() -> None:
     settings = ScoreSettings(input=("in",), output="out", where=(parse_condition("stars >= 3"),))
     with pytest.raises(FrozenInstanceError):
@@ -101,12 +85,3 @@ def test_settings_are_frozen_and_checked() -> None:
             replace(settings, **{name: value})
     with pytest.raises(UsageError, match="input must name at least one"):
         replace(settings, input=())
-
-
-def test_every_setting_is_documented() -> None:
-    for kind in (ScoreSettings, BackfillSettings):
-        docstrings = "".join(inspect.cleandoc(base.__doc__ or "") for base in kind.__mro__[:-1])
-        documented = {
-            name for names in re.findall(r"^(\w+(?:, \w+)*) : ", docstrings, re.MULTILINE) for name in names.split(", ")
-        }
-        assert {field.name for field in fields(kind)} == documented
