@@ -32,6 +32,9 @@ _DATE_TYPES = (T.DateType, T.TimestampType, T.TimestampNTZType)
 _NAMES = {
     "id": re.compile(r"(?:.*[_. ])?(?:id|key|uuid|guid|nr|no|number)|_c0", re.IGNORECASE),
     "text": re.compile(r".*(?:text|review|body|comment|content|message|description|summary)", re.IGNORECASE),
+    "product": re.compile(
+        r"(?:.*[_. ])?(?:product|item|article|asin|sku)(?:[_. ]?(?:id|key|nr|no|number))?", re.IGNORECASE
+    ),
     "date": re.compile(r".*(?:date|day|time|created|posted|published|timestamp).*", re.IGNORECASE),
     "label": re.compile(r".*(?:label|star|rating|score|sentiment|grade|liked|polarity|class).*", re.IGNORECASE),
 }
@@ -109,11 +112,14 @@ def _facts(frame: DataFrame) -> dict[str, Any]:
     columns: dict[str, dict[str, Any]] = {}
     for place, (name, fact) in enumerate(names):
         columns.setdefault(name, {})[fact] = row[f"c{place}"]
+    for found in columns.values():
+        if "distinct" in found:  # an estimate, which may exceed the number of values
+            found["distinct"] = min(found["distinct"], found["filled"])
     return {"rows": row["rows"], "columns": columns}
 
 
 def _likely(schema: T.StructType, facts: dict[str, Any]) -> dict[str, str | None]:
-    """The columns that are most likely the text, the id, the date and the label."""
+    """The columns that are most likely the text, the id, the product, the date and the label."""
     rows, columns = max(1, facts["rows"]), facts["columns"]
     kinds = {field.name: field.dataType for field in schema.fields if field.name in columns}
     strings = [name for name, kind in kinds.items() if isinstance(kind, T.StringType)]
@@ -143,14 +149,21 @@ def _likely(schema: T.StructType, facts: dict[str, Any]) -> dict[str, str | None
     ]
     ids = [name for name in ids if _NAMES["id"].fullmatch(name)] or [name for name in ids if rows > _MOST_LABELS]
     identity = best("id", ids, lambda name: columns[name]["distinct"] / rows)
+    products = [
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, _ID_TYPES) and name not in (text, date, identity) and _NAMES["product"].fullmatch(name)
+    ]
+    # The product column that `summarize` reads by default comes first.
+    product = best("product", products, lambda name: float(name == "product_id"))
     labels = [
         name
         for name in columns
-        if name not in (text, date, identity) and 1 < columns[name].get("distinct", 0) <= _MOST_LABELS
+        if name not in (text, date, identity, product) and 1 < columns[name].get("distinct", 0) <= _MOST_LABELS
     ]
     labels = [name for name in labels if _NAMES["label"].fullmatch(name)]
     label = best("label", labels, lambda name: columns[name]["filled"] / rows)
-    return {"id": identity, "text": text, "date": date, "label": label}
+    return {"id": identity, "text": text, "product": product, "date": date, "label": label}
 
 
 def _about_rows(frame: DataFrame, likely: dict[str, str | None]) -> dict[str, Any]:
@@ -171,7 +184,7 @@ def _command(options: argparse.Namespace, likely: dict[str, str | None]) -> str:
     """The command that scores the input, as a shell reads it."""
     words = ["sentiment", "score", "--input", *options.input, "--output", "scores"]
     words += ["--id-column", likely["id"] or "none", "--text-column", likely["text"] or "TEXT_COLUMN"]
-    kept = [f'"{name}"' if "," in name else name for name in (likely["date"], likely["label"]) if name is not None]
+    kept = [f'"{name}"' if "," in name else name for name in map(likely.get, ("product", "date", "label")) if name]
     words += ["--keep-columns", ",".join(kept)] if kept else []
     given = {
         "--input-format": options.input_format,

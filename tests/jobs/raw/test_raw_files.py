@@ -181,12 +181,25 @@ def test_inspect_tells_what_a_run_would_find(spark: SparkSession, sentiment: Any
         "records": 1,
         "first": [{"file": str(source), "line": 42, "reason": "it has 2 fields, not 4"}],
     }
-    assert report["likely"] == {"id": "Key", "text": "Comment", "date": "Day", "label": "Stars"}
+    assert report["likely"] == {"id": "Key", "text": "Comment", "product": None, "date": "Day", "label": "Stars"}
     assert report["repeated_ids"] == 0
     assert report["dates"] == {"first": "2026-11-01", "last": "2026-11-28"}
     command = f"sentiment score --input '{source}' --output scores --id-column Key --text-column Comment"
     assert report["command"] == f"{command} --keep-columns Day,Stars"
     assert report["command"] in sentence
+
+
+def test_inspect_keeps_the_product_and_counts_no_more_values_than_rows(
+    spark: SparkSession, sentiment: Any, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    lines = [f"R{number},P{number % 7},2026-11-01,Fine kettle {number}" for number in range(600)]
+    source.write_text("\n".join(["review_id,product_id,review_date,review_text", *lines]) + "\n")
+    code, (report,), sentence = sentiment("inspect", source)
+    assert code == 0, sentence
+    assert report["command"].endswith(" --keep-columns product_id,review_date")
+    assert report["likely"]["product"] == "product_id"
+    assert all(found["distinct"] <= found["filled"] for found in report["columns"])
 
 
 def test_files_that_only_hadoop_opens_are_fetched(spark: SparkSession, tmp_path: Path) -> None:
