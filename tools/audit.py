@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -134,7 +135,7 @@ def _code() -> list[Finding]:
         Finding(
             tool="bandit",
             id=result["test_id"],
-            place=result["filename"],
+            place=os.path.normpath(result["filename"]),
             text=f"line {result['line_number']}: {result['issue_text']}",
         )
         for result in found["results"]

@@ -8,7 +8,7 @@ goes on where it was: dates that are published already, from the same rows by th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 
 from pyspark.sql import Column, SparkSession
@@ -19,7 +19,7 @@ from jobs.raw.conversion import forget_converted
 from jobs.scoring.models import ScoringModels
 from jobs.scoring.report import ScoreReport, Timings
 from jobs.scoring.run import load_models, run_once
-from jobs.scoring.settings import PLACE_OF_DATE, BackfillSettings
+from jobs.scoring.settings import PLACE_OF_DATE, BackfillSettings, ScoreSettings, ScoringSettings
 from jobs.scoring.source import open_reviews
 from jobs.scoring.workers import require_workers
 from jobs.shaping.checks import RowCheck, count_columns, flag_columns, refuse_counted
@@ -76,7 +76,7 @@ def backfill(
     undated = 0 if settings.date_column is None else _refuse_undated_column(session, settings, settings.date_column)
     reports = []
     for day in _days(settings.first, settings.last):
-        given = replace(settings, input=tuple(name.replace(PLACE_OF_DATE, str(day)) for name in settings.input))
+        given = settings if settings.date_column is not None else _of_day(settings, day)
         where = _where(settings, day)
         report = run_once(session, given, models=models, run_date=day, timings=Timings(), where=where)
         done(report)
@@ -84,6 +84,13 @@ def backfill(
             forget_converted()  # each date has files of its own
         reports.append(report)
     return BackfillReport(runs=tuple(reports), undated_rows=undated)
+
+
+def _of_day(settings: BackfillSettings, day: date) -> ScoreSettings:
+    """The settings with the date in its place in the names of the input."""
+    shared = {field.name: getattr(settings, field.name) for field in fields(ScoringSettings)}
+    names = tuple(name.replace(PLACE_OF_DATE, str(day)) for name in settings.input)
+    return ScoreSettings(**shared | {"input": names, "run_date": day})
 
 
 def _days(first: date, last: date) -> Iterator[date]:
