@@ -49,7 +49,7 @@ def test_each_kind_is_measured_and_who_lacks_something_is_left_out(
     speed = row["reviews_per_second"]["median"]
     assert row["price_per_million"] == pytest.approx(1e6 / speed / 3600 * found["hourly_price"])
     assert f"| {ours} |" in capsys.readouterr().out
-    assert (results / "peers.svg").read_text().count(ours) <= 1  # as a drawing, or as text
+    assert "<svg" in (results / "peers.svg").read_text()
 
 
 def test_no_review_is_learnt_that_is_measured(prepared: Path) -> None:
