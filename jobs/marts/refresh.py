@@ -18,14 +18,15 @@ from jobs.marts.products import TREND_DAYS, WEEK, sentiment_daily, sentiment_ove
 from jobs.marts.quality import data_quality
 from jobs.marts.schemas import mart_schema, no_rows, shaped
 from jobs.marts.tables import MartTables
-from jobs.spark.interpreted import estimated_bytes, interpreted
+from jobs.spark.interpreted import interpreted
 from jobs.tables.dates import date_literal
 from jobs.tables.run_reports import run_history
 
 __all__ = ["COMPILED_FROM", "refresh_marts"]
 
-# Bytes of scores to be counted, from which on it pays that Spark compiles the marts' expressions.
-COMPILED_FROM = 32 << 20
+# Rows to be counted, from which on it pays that Spark compiles the marts' expressions. On two cores a refresh took 60 s
+# instead of 88 interpreted with 400,000 rows, and 129 s instead of 102 with 1.6 million.
+COMPILED_FROM = 800_000
 
 
 def refresh_marts(
@@ -48,8 +49,8 @@ def refresh_marts(
     list of dict
         Rows of ``model_daily``: the last day and the week before it.
     """
-    rows = scores.read_days(plan.folders, plan.days) if plan.folders else None
-    with interpreted(session, wanted=rows is None or estimated_bytes(rows) < COMPILED_FROM):
+    rows = sum(plan.state.folders[name].rows for name in plan.folders)
+    with interpreted(session, wanted=rows < COMPILED_FROM):
         return _stage_marts(session, scores, plan, tables, rebuild=rebuild)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobs.raw.dialect import CsvSettings
@@ -11,7 +12,7 @@ from jobs.raw.encoding import encoding_option
 from jobs.raw.malformed import POLICIES, MalformedRecords
 from sentiment_core.errors import UsageError
 
-__all__ = ["FILE_FORMATS", "ReadingSettings", "add_reading_arguments"]
+__all__ = ["FILE_FORMATS", "ReadingSettings", "add_reading_arguments", "ratio_option"]
 
 FILE_FORMATS = ("parquet", "csv", "json")
 _NAMED_DELIMITERS = {"none": "", "tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
@@ -67,7 +68,13 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="set-aside: leave malformed records out, and list them",
     )
-    group.add_argument("--max-malformed-ratio", type=_ratio, default=0.001, metavar="R", help="most that is set aside")
+    group.add_argument(
+        "--max-malformed-ratio",
+        type=ratio_option("--max-malformed-ratio"),
+        default=0.001,
+        metavar="R",
+        help="most that is set aside",
+    )
 
 
 def _delimiter(value: str) -> str:
@@ -102,11 +109,16 @@ def _count(value: str) -> int:
     return int(value)
 
 
-def _ratio(value: str) -> float:
-    try:
-        ratio = float(value)
-    except ValueError:
-        ratio = math.nan
-    if not 0 <= ratio <= 1:
-        raise UsageError(f"--max-malformed-ratio must be from 0 to 1, not {value!r}")
-    return ratio
+def ratio_option(option: str) -> Callable[[str], float]:
+    """Parser of an option's share, from 0 to 1."""
+
+    def parse(value: str) -> float:
+        try:
+            ratio = float(value)
+        except ValueError:
+            ratio = math.nan
+        if not 0 <= ratio <= 1:
+            raise UsageError(f"{option} must be from 0 to 1, not {value!r}")
+        return ratio
+
+    return parse

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-__all__ = ["estimated_bytes", "interpreted"]
+__all__ = ["interpreted"]
 
 _SETTINGS = {
     "spark.sql.codegen.wholeStage": "false",
@@ -36,9 +35,3 @@ def interpreted(session: SparkSession, *, wanted: bool) -> Iterator[None]:
     finally:
         for name, known in before.items():
             session.conf.set(name, str(known))
-
-
-def estimated_bytes(frame: DataFrame) -> int:
-    """Spark's estimate of what a frame reads: the sizes of its files."""
-    plan: Any = frame._jdf
-    return int(str(plan.queryExecution().optimizedPlan().stats().sizeInBytes()))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from datetime import date
 
-from jobs.raw.options import add_reading_arguments
+from jobs.raw.options import add_reading_arguments, ratio_option
 from jobs.scoring.settings import DEVICES
 from jobs.shaping.casts import CAST_TYPES, parse_cast
 from jobs.shaping.conditions import parse_condition
@@ -86,7 +85,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--groups", type=_positive, metavar="N", help="default: by rows and cores")
-    parser.add_argument("--max-failed-ratio", type=_ratio, default=0.001, metavar="R")
+    parser.add_argument("--max-failed-ratio", type=ratio_option("--max-failed-ratio"), default=0.001, metavar="R")
     parser.add_argument(
         "--only-new", action="store_true", help="score rows whose id and text this model has not scored yet"
     )
@@ -118,13 +117,3 @@ def _few(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not 0 <= int(value) <= 100:
         raise UsageError(f"--drivers must be a whole number from 0 to 100, not {value!r}")
     return int(value)
-
-
-def _ratio(value: str) -> float:
-    try:
-        ratio = float(value)
-    except ValueError:
-        ratio = math.nan
-    if not 0 <= ratio <= 1:
-        raise UsageError(f"--max-failed-ratio must be from 0 to 1, not {value!r}")
-    return ratio

@@ -4,8 +4,8 @@
 #
 #     bash tools/benchmarks/card.sh FOLDER
 #
-# FOLDER holds reviews.parquet (text, and the oracle's probability of some) and may hold pyspark.tar.gz, PySpark's Python
-# files alone, so that the worker's own function is run. Results go to $OUT: gpu.json, gpu.md, tests.txt.
+# FOLDER holds reviews.parquet (text, and the oracle's probability of some) and may hold pyspark.tar.gz, the Python files
+# of PySpark and Py4J, so that the worker's own function is run. Results go to $OUT: gpu.json, gpu.md, tests.txt.
 set -u
 cd "$(dirname "$0")/../.." || exit
 folder=${1:?name the folder of the reviews}
