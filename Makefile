@@ -24,23 +24,10 @@ setup: .venv/runtime-is-ready ## make .venv with all that jobs need (PYTHON=... 
 .venv/dev-is-ready: setup.sh pyproject.toml requirements.lock requirements-dev.lock
 	@./setup.sh dev
 
-# Java says it on each start, and nothing turns it off.
-without_java = grep --line-buffered -v 'Using incubator modules' >&2
-
+# Java says on each start that it uses incubator modules, and nothing turns it off.
 demo: export SENTIMENT_LOG_FORMAT := text
 demo: .venv/runtime-is-ready ## score 600 sample reviews with Spark, sum them up, and make the dashboard
-	@$(bin)/python -m jobs.demo.sample_reviews build/demo/reviews.parquet --star-share 0.3
-	@./spark-submit.sh score --input build/demo/reviews.parquet --output build/demo/scores \
-	  --keep-columns product_id,review_date,stars --run-date 2026-11-01 --drivers 5 \
-	  2>&1 >build/demo/report.json | $(without_java)
-	@$(bin)/python -m jobs.demo.show build/demo/scores --report build/demo/report.json
-	@./spark-submit.sh summarize --scores build/demo/scores \
-	  --output build/demo/marts-of-texts --date-column review_date 2>&1 >build/demo/marts-of-texts.json | $(without_java)
-	@./spark-submit.sh summarize --scores build/demo/scores --label-column stars --positive-above 3 \
-	  --output build/demo/marts --date-column review_date 2>&1 >build/demo/marts.json | $(without_java)
-	@$(bin)/python -m jobs.demo.show --marts build/demo/marts-of-texts --marts build/demo/marts
-	@$(bin)/sentiment dashboard --marts build/demo/marts --output build/demo/dashboard.html >/dev/null
-	@echo "Dashboard: build/demo/dashboard.html"
+	@$(bin)/python -m jobs.demo build/demo 2> >(grep --line-buffered -v 'Using incubator modules' >&2)
 
 # Two workers on two cores, each with a Spark session of its own; a file's tests share one. Threads of either would only
 # wait for those of the other.

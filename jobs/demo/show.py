@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +11,12 @@ import pyarrow.dataset as ds
 from jobs.dashboard.reader import open_marts
 from sentiment_core.errors import InputError
 
-__all__ = ["describe_estimate", "describe_scores", "main"]
+__all__ = ["describe_estimate", "describe_scores"]
 
 _SHOWN = ("positive_probability", "sentiment", "score_status")
 
 
-def describe_scores(path: Path, *, n_rows: int = 8, report: Path | None = None) -> list[str]:
+def describe_scores(path: Path, *, n_rows: int = 8, reviews_per_second: float | None = None) -> list[str]:
     """Describe a scores table in lines of text.
 
     Parameters
@@ -30,8 +26,8 @@ def describe_scores(path: Path, *, n_rows: int = 8, report: Path | None = None) 
     n_rows : int, default 8
         Rows to show, spread evenly from the most negative to the most positive; those without a probability come
         last.
-    report : Path, optional
-        JSON report of the run, for its speed.
+    reviews_per_second : float, optional
+        The speed of the run.
 
     Returns
     -------
@@ -41,7 +37,7 @@ def describe_scores(path: Path, *, n_rows: int = 8, report: Path | None = None) 
     Raises
     ------
     InputError
-        If the table or the report cannot be read.
+        If the table cannot be read.
     """
     scores = _read_scores(path)
     last, steps = scores.num_rows - 1, max(1, n_rows - 1)
@@ -50,8 +46,8 @@ def describe_scores(path: Path, *, n_rows: int = 8, report: Path | None = None) 
     counts = pc.value_counts(scores["score_status"]).to_pylist()
     statuses = sorted(f"{count['counts']:,} {count['values']}" for count in counts)
     summary = f"{scores.num_rows:,} rows" + (f" ({', '.join(statuses)})" if statuses else "")
-    if report is not None:
-        summary += f", {_reviews_per_second(report):,.0f} reviews/s"
+    if reviews_per_second is not None:
+        summary += f", {reviews_per_second:,.0f} reviews/s"
     return [*_aligned([scores.column_names, *rows]), "", summary, f"Parquet: {path}"]
 
 
@@ -86,13 +82,6 @@ def _read_scores(path: Path) -> pa.Table:
         raise InputError(f"{path} is no scores table ({str(error).splitlines()[0]}); run `make demo` first") from error
 
 
-def _reviews_per_second(report: Path) -> float:
-    try:
-        return float(json.loads(report.read_text())["throughput"]["reviews_per_second"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{report} is no run report ({error!r}); run `make demo` first") from error
-
-
 def _cell(value: object) -> str:
     if value is None:
         return "-"
@@ -102,32 +91,3 @@ def _cell(value: object) -> str:
 def _aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Show a scores table on standard output; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m jobs.demo.show", description="Show a few rows of a scores table.")
-    parser.add_argument("scores", nargs="?", type=Path, metavar="DIR", help="directory of the scores table")
-    parser.add_argument("--rows", type=int, default=8, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="JSON report of the run, for its speed")
-    parser.add_argument(
-        "--marts", type=Path, action="append", default=[], metavar="DIR", help="marts, for their estimate; repeatable"
-    )
-    options = parser.parse_args(arguments)
-    if options.rows < 1:
-        parser.error("--rows must be 1 or more")
-    if options.scores is None and not options.marts:
-        parser.error("name a scores table, or marts with --marts")
-    try:
-        if options.scores is not None:
-            print("\n".join(describe_scores(options.scores, n_rows=options.rows, report=options.report)))
-        for marts in options.marts:
-            print(describe_estimate(marts))
-    except InputError as error:
-        print(f"show_scores: failed: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,6 +16,8 @@ __all__ = ["Progress"]
 
 _LIVE_SECONDS, _LOG_SECONDS = 0.5, 15.0
 _MOST_COMMANDS = 10
+# Of the whole run; from less nobody can tell how long the rest takes.
+_LEAST_SHARE = 0.02
 
 
 class Progress:
@@ -121,7 +123,7 @@ def progress_line(*, n_done: int, n_all: int, n_failed: int, share: float, secon
     """How far a run is; the time left is that of the tests left, at the speed so far."""
     failed = f", {n_failed} failed" if n_failed else ""
     line = f"{share:4.0%}, {n_done:,} of {n_all:,} tests{failed}"
-    if not share:
+    if share < _LEAST_SHARE:
         return line
     minutes, left = divmod(round(seconds * (1 - share) / share), 60)
     return f"{line}, about {minutes}:{left:02} min left"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.demo.show import describe_scores, main
+from jobs.demo.show import describe_estimate, describe_scores
 from sentiment_core.errors import InputError
 from tests.support.made_marts import write_marts
 
@@ -30,9 +29,6 @@ def scores(tmp_path: Path) -> Path:
     partition = tmp_path / "scores" / "run_date=2026-11-01"
     partition.mkdir(parents=True)
     pq.write_table(table, partition / "part-0.parquet")
-    runs = tmp_path / "scores" / "_runs"
-    runs.mkdir()
-    (runs / "run.json").write_text(json.dumps({"throughput": {"reviews_per_second": 1234.5}}))
     return tmp_path / "scores"
 
 
@@ -61,34 +57,24 @@ def test_a_table_without_rows_is_described(tmp_path: Path) -> None:
     assert describe_scores(tmp_path)[-2] == "0 rows"
 
 
-def test_the_command_shows_rows_counts_and_speed(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(scores), "--rows", "2", "--report", str(scores / "_runs" / "run.json")]) == 0
-    assert "11 rows (1 empty, 1 truncated, 9 ok), 1,234 reviews/s\n" in capsys.readouterr().out
+def test_the_speed_is_shown_where_it_is_known(scores: Path) -> None:
+    summary = describe_scores(scores, reviews_per_second=1234.5)[-2]
+    assert summary == "11 rows (1 empty, 1 truncated, 9 ok), 1,234 reviews/s"
 
 
-def test_the_command_refuses_what_is_no_scores_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "missing")]) == 3
-    assert main([str(tmp_path)]) == 3
-    assert capsys.readouterr().err.count("is no scores table") == 2
+def test_what_is_no_scores_table_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(InputError, match="is no scores table"):
+            describe_scores(path)
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"throughput": null}', '{"throughput": {}}'])
-def test_what_is_no_run_report_is_refused(scores: Path, tmp_path: Path, content: str | None) -> None:
-    report = tmp_path / "report.json"
-    if content is not None:
-        report.write_text(content)
-    with pytest.raises(InputError, match=r"report\.json is no run report"):
-        describe_scores(scores, report=report)
-
-
-def test_the_estimate_of_marts_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_estimate_of_marts_is_a_sentence(tmp_path: Path) -> None:
     marts = write_marts(tmp_path / "marts")
     last = pq.read_table(marts / "sentiment_overall").to_pandas().sort_values("day").iloc[-1]
     share, low, high = (f"{100 * last[f'estimated_share_28d{end}']:.1f} %" for end in ("", "_low", "_high"))
-    assert main(["--marts", str(marts)]) == 0
-    assert capsys.readouterr().out == (
+    assert describe_estimate(marts) == (
         f"Estimated share of positive reviews in the 28 days to {last['day']}: {share}, 95 % interval {low} to "
-        f"{high}, from the texts alone\n"
+        f"{high}, from the texts alone"
     )
-    assert main(["--marts", str(write_marts(tmp_path / "none", products=[], n_days=0))]) == 3
-    assert "no review of these marts could be scored" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no review of these marts could be scored"):
+        describe_estimate(write_marts(tmp_path / "none", products=[], n_days=0))
