@@ -34,15 +34,14 @@ fail() { echo "spark-submit.sh: failed: $1" >&2; exit "$2"; }
 submit=()
 while (($#)); do
   case $1 in
-    pretrain | train | teach | label | evaluate | score | backfill | summarize | dashboard | compare | predict | explain | inspect | sample | calibrate | doctor) break ;;
     --help | -h) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     --verbose | -v | --version | --supervise | --load-spark-defaults | --*=*) submit+=("$1"); shift ;;
     -*) (($# > 1)) || fail "the option $1 needs a value" 2
         submit+=("$1" "$2"); shift 2 ;;
-    *) fail "unknown verb '$1'; use pretrain, train, teach, label, evaluate, score, backfill, summarize, dashboard, compare, predict, explain, inspect, sample, calibrate or doctor" 2 ;;
+    *) break ;;
   esac
 done
-(($#)) || fail "name a verb: score, backfill, summarize, dashboard, compare, train, teach, label, evaluate, predict, explain, pretrain, inspect, sample, calibrate or doctor" 2
+(($#)) || fail "name a verb; \`sentiment --help\` lists them" 2
 
 # Java names files by the locale; without one, a name with another letter than a to z would be no file.
 case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in "" | C | POSIX) export LC_ALL=C.UTF-8 ;; esac
@@ -190,6 +189,7 @@ if [ "$deploy_mode" = cluster ]; then
   conf spark.kubernetes.driverEnv.LC_ALL C.UTF-8
   conf spark.yarn.appMasterEnv.SENTIMENT_LOG_FORMAT json
   conf spark.kubernetes.driverEnv.SENTIMENT_LOG_FORMAT json
+  "$python" -m jobs.cli "$1" --help >/dev/null || exit 2 # no such verb
   status_file=${SENTIMENT_STATUS_FILE:-}
   verb_options=("$@")
   for ((i = 0; i < $#; i++)); do

@@ -62,7 +62,7 @@ _WORKER_ERROR = re.compile(r"^(?:sentiment_core\.errors\.)(\w+): (.+)$", re.MULT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sentiment",
         description="Score review tables, and train and check what scores them.",
         epilog="verbs:\n" + "\n".join(f"  {verb:10} {text}" for verb, (_, text) in VERBS.items()),
@@ -70,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=version("sentiment-warehouse"))
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="`sentiment VERB --help` shows its options")
-    verb = parser.parse_args(given[:1]).verb
+    try:
+        verb = parser.parse_args(given[:1]).verb
+    except errors.UsageError as error:
+        print(f"sentiment: failed: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
 
     signal.signal(signal.SIGTERM, _interrupt)  # as schedulers stop a job: clean up, and say so
     status: StatusFile | None = None

@@ -66,6 +66,11 @@ class ReviewSource:
         """Whether there are rows that come from no CSV or JSON file."""
         return self.opened is None or not self.opened.converted or bool(self.opened.parquet_files)
 
+    @property
+    def malformed(self) -> str:
+        """The list of its malformed records, empty without any."""
+        return self.opened.malformed if self.opened else ""
+
     @classmethod
     def read(
         cls,

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from pyspark.sql import SparkSession
 
+from jobs.publishing import output as scores_output
 from jobs.publishing.lock import OutputLock
 from jobs.publishing.owner import Owner
 from jobs.publishing.publication import Publication
-from jobs.scoring import run as scoring_run
 from jobs.storage.files import FileSystem, LocalFileSystem
 from jobs.storage.hadoop import HadoopFileSystem
 from jobs.tables.reading import hadoop_path
@@ -76,7 +76,7 @@ def watched(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) ->
             found[0]._fs = HadoopFileSystem(session._jvm, fs=fs, root=root)
         return found[0], root.toString()
 
-    monkeypatch.setattr(scoring_run, "open_output", open_output)
+    monkeypatch.setattr(scores_output, "open_output", open_output)
     yield found[0]
 
 

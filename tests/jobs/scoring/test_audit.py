@@ -15,7 +15,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from jobs.publishing.staging import Staging
-from jobs.scoring import run as scoring_run
+from jobs.scoring import only_new
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -243,7 +243,7 @@ def test_an_older_row_of_a_new_text_does_not_stay_beside_it(
     pq.write_table(changed, tmp_path / "reviews.parquet")
     before = sorted(path for path in (tmp_path / "scores").rglob("*"))
     with monkeypatch.context() as patch:
-        patch.setattr(scoring_run, "without", lambda rows, columns, *, ids: rows)
+        patch.setattr(only_new, "without", lambda rows, columns, *, ids: rows)
         code, _, sentence = score("--only-new")
         assert (code, "1 older rows stand beside new ones of their ids" in sentence) == (4, True), sentence
         assert sorted(path for path in (tmp_path / "scores").rglob("*")) == before

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from jobs.publishing.staging import Staging
 from jobs.scoring import backfill as backfill_room
+from jobs.scoring import only_new
 from jobs.scoring import run as scoring_run
 from sentiment_core.artifact import Model, save_model
 from tests.support.reference import reference_probability
@@ -132,7 +133,7 @@ def test_an_id_is_replaced_in_its_partition_and_stays_in_others(verb: Verb, tmp_
     before = table(tmp_path)
     write(tmp_path, newer)
     with monkeypatch.context() as patch:  # as if an id were one row in all partitions
-        patch.setattr(scoring_run, "without", lambda rows, columns, *, ids: rows.where(F.col(rows.columns[0]) != 1))
+        patch.setattr(only_new, "without", lambda rows, columns, *, ids: rows.where(F.col(rows.columns[0]) != 1))
         code, _, sentence = verb("score", *options)
         assert (code, "of 5 older rows 2 were kept and 2 replaced" in sentence) == (4, True), sentence
         assert table(tmp_path) == before
