@@ -94,6 +94,7 @@ def test_a_run_that_succeeds_writes_neither_texts_nor_secrets(submit: Any, table
     assert list(places_of(tmp_path, table, TEXT, SECRET)) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_quotes_no_text(submit: Any, table: Path, tmp_path: Path) -> None:
     (tmp_path / "injection").mkdir()
     (tmp_path / "injection" / "sitecustomize.py").write_text(INJECTION)

@@ -11,6 +11,7 @@ from jobs import cli
 from tests.support import digests
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not digests.stored(digests.processor()),
     reason="no digests are stored for this processor; `python -m tests.support.digests --store` adds them",

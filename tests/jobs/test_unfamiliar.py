@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+import pytest
 from pyspark.sql import SparkSession
 
 from sentiment_core.artifact import Model, save_model
@@ -20,6 +21,7 @@ from sentiment_core.text.familiarity import fit_familiarity
 UNKNOWN = ("这家餐厅的菜很好吃", "xqzt zorblat qwrtz", "🪼🦧🪬")
 
 
+@pytest.mark.slow
 def test_they_keep_their_probability_and_are_in_no_share(
     sentiment: Any, spark: SparkSession, reviews: pa.Table, model: Model, tmp_path: Path
 ) -> None:

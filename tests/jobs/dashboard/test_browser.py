@@ -274,7 +274,7 @@ CUT = """
 """
 
 
-@pytest.mark.parametrize("fragment", ["", "#product=kettle", "#product=" + "x" * 80])
+@pytest.mark.parametrize("fragment", ["", slow("#product=kettle"), slow("#product=" + "x" * 80)])
 def test_no_table_is_cut_on_a_phone_or_on_paper(browser: Browser, page: Path, fragment: str) -> None:
     phone, paper = {"width": 390, "height": 844}, {"width": 718, "height": 1000}  # A4 within its margins
     for viewport in (phone, paper):

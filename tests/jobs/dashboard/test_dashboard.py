@@ -90,6 +90,7 @@ def test_many_days_become_the_last_of_each_week(sentiment: Any, tmp_path: Path, 
     assert "one point in 7 days" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_marts_give_the_same_bytes(marts: Path, tmp_path: Path) -> None:
     pages = []
     for seed in ("1", "2"):

@@ -66,6 +66,7 @@ def test_there_are_60_of_them() -> None:
     assert len(set(PAYLOADS)) == 60
 
 
+@pytest.mark.slow
 def test_payloads_go_through_the_whole_pipeline_as_text(
     spark: SparkSession, sentiment: Any, browser: Browser, model_path: Path, tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.fixture(params=["local", "hadoop"])
+@pytest.fixture(params=["local", pytest.param("hadoop", marks=pytest.mark.slow)])
 def watched(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) -> Iterator[WatchedFileSystem]:
     """The file system of the outputs: this machine's, or the same folders through Hadoop, which cannot exchange."""
     found: list[WatchedFileSystem] = [WatchedFileSystem(LocalFileSystem(tmp_path / "scores"), tmp_path / "scores")]
@@ -131,7 +131,7 @@ def open_root(kind: str, spark: SparkSession, root: Path) -> FileSystem:
     return HadoopFileSystem(spark._jvm, fs=fs, root=path)
 
 
-@pytest.mark.parametrize("kind", ["local", "hadoop"])
+@pytest.mark.parametrize("kind", ["local", pytest.param("hadoop", marks=pytest.mark.slow)])
 def test_a_swap_that_fails_is_undone(kind: str, spark: SparkSession, tmp_path: Path) -> None:
     """At each change of the run in turn, by an error or an interrupt; the last gives the lock back."""
     new = {name: frozenset(files) for name, files in NEW.items()}

@@ -144,6 +144,7 @@ def test_damage_stops_the_run(
     assert not list((tmp_path / "scores").glob("run_date=*"))
 
 
+@pytest.mark.slow
 def test_two_models_score_as_each_would_alone(
     score: Score, model_path: Path, challenger_path: Path, model: Model, challenger: Model, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_gpu_counts_once_however_many_workers_share_it() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_schedulers_log_is_objects_that_end_with_a_plain_verdict(
     reviews: pa.Table, model_path: Path, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_any_other_error_stays_what_it_is() -> None:
         require_workers(session_whose_worker_says("out of memory"))
 
 
+@pytest.mark.slow
 def test_a_job_whose_workers_lack_the_project_ends_before_it_reads_its_input(tmp_path: Path) -> None:
     """The workers' Python has the same packages, but not the project, which is installed by a link."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)

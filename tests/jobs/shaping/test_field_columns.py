@@ -110,6 +110,7 @@ def test_a_run_with_other_columns_than_the_table_is_refused_before_it_scores(
     assert snapshot(tmp_path / "scores") == snapshot(first_night)
 
 
+@pytest.mark.slow
 def test_other_columns_are_found_in_any_format_and_by_backfill(score: Run, first_night: Path, tmp_path: Path) -> None:
     shutil.copytree(first_night, tmp_path / "scores")
     lines = write_csv(tmp_path / "day2.csv", "review_id,text,stars,day", "3,Good,5,2026-11-02", "4,Bad,,2026-11-03")
@@ -135,6 +136,7 @@ def test_the_same_date_may_have_other_columns_if_nothing_else_lies_there(score: 
     assert sorted(row["stars"] for row in table(tmp_path)) == [1.0, 5.5]
 
 
+@pytest.mark.slow
 def test_the_type_of_the_partition_column_counts(score: Run, tmp_path: Path) -> None:
     by_shop = ["--partition-by", "shop"]
     assert score(write(tmp_path / "a.parquet", review_id=[1, 2], shop=[1, 2]), *by_shop)[0] == 0
@@ -195,6 +197,7 @@ def test_repeated_and_missing_ids_are_counted_in_report_and_sentence(score: Run,
     assert "ids are repeated" not in score(clean, night=2)[2]
 
 
+@pytest.mark.slow
 def test_only_new_replaces_no_other_review_in_silence(score: Run, tmp_path: Path) -> None:
     one = write_csv(tmp_path / "1.csv", "review_id,text", "5.70306E+17,Lasts", "5.70306E+17,Cracked", "5.7E+17,Fine")
     two = write_csv(tmp_path / "2.csv", "review_id,text", "5.70306E+17,No charger", "5.70399E+17,Lovely")
@@ -327,6 +330,7 @@ def test_an_id_of_the_content_stands_beside_an_id_of_the_input(score: Run, tmp_p
     assert score(literal, "--id-column", "none")[0] == 3
 
 
+@pytest.mark.slow
 def test_a_kept_column_may_have_another_name(score: Run, tmp_path: Path) -> None:
     source = write(tmp_path / "in.parquet", review_id=[1, 2], sentiment=["good", "bad"], **{"a:b": [1, 2]})
     code, _, sentence = score(source, "--keep-columns", "sentiment")

@@ -34,6 +34,7 @@ def test_a_file_is_read_as_spark_reads_it(spark: SparkSession, file: Path, text:
     assert read_properties(file) | {"": ""} == theirs | {"": ""}  # what has no name is no setting
 
 
+@pytest.mark.slow
 def test_a_properties_file_wins_over_the_jobs_defaults_and_loses_to_options_and_promises(file: Path) -> None:
     settings = {
         "spark.master": "local[3]",

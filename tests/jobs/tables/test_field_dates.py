@@ -77,6 +77,7 @@ def backfill(spark: SparkSession, sentiment: Any, model_path: Path, tmp_path: Pa
     return run
 
 
+@pytest.mark.slow
 def test_backfill_refuses_what_is_no_whole_date_and_reads_given_forms(backfill: Verb, tmp_path: Path) -> None:
     lines = ["1,Good,2026-11-01", "2,Bad,2026-11", "3,Fine,11/02/2026", "4,Nice,2026-11-02 23:30:00-05:00", "5,Ok,"]
     source = tmp_path / "in.csv"
@@ -122,7 +123,7 @@ def mart(tmp_path: Path, name: str) -> list[dict[str, Any]]:
 ODD = [date(9999, 12, 31), date(1, 1, 1), date(202, 3, 1), date(1989, 12, 31), date(2026, 11, 24)]
 
 
-@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("as_text", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_no_date_stops_the_marts(summarize: Verb, tmp_path: Path, as_text: bool) -> None:
     good = [date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 23), date(1990, 1, 1)]
     days = [*good, *ODD, None]

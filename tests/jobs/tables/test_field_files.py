@@ -52,6 +52,7 @@ def reviews(**columns: Any) -> pa.Table:
     return pa.table({"review_id": [1, 2], "text": ["Good lamp", "Bad lamp"], **columns})
 
 
+@pytest.mark.slow
 def test_a_column_without_a_spark_type_matters_only_to_who_asks_for_it(
     score: Run, spark: SparkSession, tmp_path: Path
 ) -> None:

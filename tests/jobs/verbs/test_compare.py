@@ -168,6 +168,7 @@ def test_what_cannot_be_compared_gets_a_sentence(
     assert said in sentence
 
 
+@pytest.mark.slow
 def test_two_models_of_one_name_are_not_mixed(compare: Compare, tmp_path: Path) -> None:
     publish(tmp_path / "scores", made_up(20, seed=5), day="2026-11-20", names=BOTH)
     other = made_up(20, seed=6).assign(review_id=lambda rows: rows["review_id"] + 100)
@@ -181,6 +182,7 @@ def test_two_models_of_one_name_are_not_mixed(compare: Compare, tmp_path: Path) 
     assert compare("--run-id", "2026-11-21-champi2")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_review_that_two_runs_scored_counts_once_or_not_at_all(compare: Compare, tmp_path: Path) -> None:
     rows = made_up(40, seed=8)
     for day in ("2026-11-20", "2026-11-21"):

@@ -99,6 +99,7 @@ def test_the_sample_follows_from_scores_and_seed_alone(sample: Any, table: pa.Ta
     assert contents[0] == contents[1] != contents[2]
 
 
+@pytest.mark.slow
 def test_texts_come_from_the_reviews_and_cannot_be_run(sample: Any, table: pa.Table, tmp_path: Path) -> None:
     ids = table["review_id"].to_pylist()
     texts = [None if number % 9 == 0 else f'=HYPERLINK("{number}")\n"quoted", and more' for number in range(len(ids))]

@@ -460,10 +460,18 @@ def test_lost_rows_stop_the_run(score: Score, source: Path, tmp_path: Path, monk
     "damage",
     [
         lambda frame: frame.union(frame.limit(1)),
-        lambda frame: frame.withColumn("stars", F.when(F.col("stars") == 1, 2).otherwise(F.col("stars")).cast("byte")),
-        lambda frame: frame.withColumn("positive_probability", F.col("positive_probability") + 1),
-        lambda frame: frame.withColumn("sentiment", F.lit(None).cast("string")),
-        lambda frame: frame.withColumn("score_status", F.lit("fine")),
+        pytest.param(
+            lambda frame: frame.withColumn(
+                "stars", F.when(F.col("stars") == 1, 2).otherwise(F.col("stars")).cast("byte")
+            ),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda frame: frame.withColumn("positive_probability", F.col("positive_probability") + 1),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda frame: frame.withColumn("sentiment", F.lit(None).cast("string")), marks=pytest.mark.slow),
+        pytest.param(lambda frame: frame.withColumn("score_status", F.lit("fine")), marks=pytest.mark.slow),
     ],
     ids=["doubled", "changed", "outside", "unlabelled", "unnamed"],
 )
