@@ -1,6 +1,6 @@
 """The demo: made-up reviews are scored, summed up and drawn, each step by the function behind its verb.
 
-    python -m jobs.demo DIRECTORY
+python -m jobs.demo DIRECTORY
 """
 
 from __future__ import annotations
@@ -56,15 +56,13 @@ def run_demo(session: SparkSession, directory: Path, *, n_reviews: int = 600) ->
     )
     report = score(session, settings)
     print("\n".join(describe_scores(scores, reviews_per_second=report.facts["throughput"]["reviews_per_second"])))
-    summarize(
-        session, SummarizeSettings(scores=str(scores), output=str(marts_of_texts), date_column="review_date")
-    )
+    summarize(session, SummarizeSettings(scores=str(scores), output=str(marts_of_texts), date_column="review_date"))
     labelled = SummarizeSettings(
         scores=str(scores),
         output=str(marts),
         date_column="review_date",
         label_column="stars",
-        positive_above=3,
+        positive_above=3.0,
     )
     summarize(session, labelled)
     print(describe_estimate(marts_of_texts))

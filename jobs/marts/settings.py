@@ -88,6 +88,8 @@ class SummarizeSettings:
     drift_min_rows: int = _LIMITS.min_rows
 
     def __post_init__(self) -> None:
+        # The marts keep it as text, and 3 is the same limit as 3.0.
+        object.__setattr__(self, "positive_above", float(self.positive_above))
         self.limits()
         price = self.core_hour_price
         if price is not None and not 0 <= price < math.inf:

@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from jobs.demo.__main__ import main, run_demo
 from jobs.demo.show import describe_estimate
+from jobs.marts import SummarizeSettings
 
 
 @pytest.mark.slow
@@ -24,6 +25,11 @@ def test_the_demo_prints_scores_and_both_estimates_and_writes_the_page(
         assert "known labels" in of_labels
         assert page == f"Dashboard: {tmp_path / 'dashboard.html'}"
         assert (tmp_path / "dashboard.html").read_text(encoding="utf-8").startswith("<!")
+
+
+def test_a_whole_number_is_the_same_limit_as_a_float() -> None:
+    one, other = (SummarizeSettings(scores="s", output="m", positive_above=limit) for limit in (3, 3.0))
+    assert repr(one) == repr(other)
 
 
 def test_a_wrong_setting_of_the_log_is_a_sentence(
