@@ -110,7 +110,7 @@ awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' requirements.lock >.ve
 pip_install --require-hashes -r .venv/build-tools.lock
 pip_install --require-hashes --no-build-isolation -r requirements.lock
 pip_install --no-build-isolation --editable .
-# Java starts in half the time with it, and as before without.
+# Java starts faster with it, and as before without.
 say "making an archive of Spark's classes"
 "$venv" -m jobs.spark.java >/dev/null 2>&1 || true
 touch .venv/runtime-is-ready

@@ -189,7 +189,8 @@ if [ "$deploy_mode" = cluster ]; then
   conf spark.kubernetes.driverEnv.LC_ALL C.UTF-8
   conf spark.yarn.appMasterEnv.SENTIMENT_LOG_FORMAT json
   conf spark.kubernetes.driverEnv.SENTIMENT_LOG_FORMAT json
-  "$python" -m jobs.cli "$1" --help >/dev/null || exit 2 # no such verb
+  "$python" -c 'import sys; from jobs.cli import VERBS; sys.exit(sys.argv[1] not in VERBS)' "$1" \
+    || fail "unknown verb '$1'; \`sentiment --help\` lists them" 2
   status_file=${SENTIMENT_STATUS_FILE:-}
   verb_options=("$@")
   for ((i = 0; i < $#; i++)); do

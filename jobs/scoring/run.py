@@ -177,7 +177,7 @@ def _require_gpu(session: SparkSession, settings: ScoringSettings) -> None:
 
 
 def _as_read(session: SparkSession, settings: ScoringSettings) -> tuple[ScoringSettings, list[str]]:
-    """The settings, which name the format of a table that is none of files, and the files' names."""
+    """The settings, with the format of a table in a catalog, and the inputs that are files or folders."""
     paths = [source for source in settings.input if settings.input_format != "table" and is_path(session, source)]
     return (settings if paths else replace(settings, input_format="table")), paths
 

@@ -269,7 +269,7 @@ def test_the_submit_script_sends_no_unknown_verb_to_a_cluster() -> None:
         capture_output=True, text=True, env={**os.environ, "SENTIMENT_ENVIRONMENT": ""},
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "invalid choice: 'dance'" in done.stderr
+    assert "unknown verb 'dance'" in done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "says"), [([], "required: VERB"), (["dance"], "invalid choice: 'dance'")])
