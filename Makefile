@@ -50,10 +50,10 @@ check: .venv/dev-is-ready ## check lint, format, types and import rules
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy "lint-imports --no-logo"; do \
 	  $(bin)/$$tool || failed=1; done; exit $$failed
 
-docs: .venv/dev-is-ready ## write the pages that are made from code
-	@$(bin)/python -m tools.cli_reference
+docs: .venv/dev-is-ready ## write the pages and SQL files that are made from code
+	@$(bin)/python -m tools.reference
 
-audit: .venv/dev-is-ready ## look for known faults in code and packages (ARGS=--require-advisories fails without a service)
+audit: .venv/dev-is-ready ## look for known faults in packages (ARGS=--require-advisories fails without a service)
 	@$(bin)/python -m tools.audit $(ARGS)
 
 package: .venv/dev-is-ready ## build dist/: the wheel, and the environment that executors unpack

@@ -28,7 +28,7 @@ from sentiment_core.artifact import DIGESTS, Model, load_model, save_model
 from sentiment_core.errors import AuditError, SentimentError
 from sentiment_core.training.steps.checkpoint import load_checkpoint
 from tests.support.models import tiny_model
-from tools.audit import Allowed, Finding, read_allowed, unexpected
+from tools.audit import findings
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("jobs", "sentiment_core", "tools/packaging")
@@ -215,18 +215,15 @@ def test_doctor_warns_and_goes_on(sentiment: Any, tmp_path: Path, monkeypatch: p
     assert {row["cure"][:8] for row in rows if row["status"] == "warning"} == {"whoever ", "reviews "}
 
 
-def test_each_finding_needs_an_allowance_and_each_allowance_a_finding() -> None:
-    found = Finding(tool="bandit", id="B1", place="a.py", text="line 1")
-    fault = Finding(tool="pip-audit", id="CVE-1", place="numpy", text="1.0")
-    allowed = Allowed(tool="bandit", id="B1", places=["a.py"], reason="it does no harm")
-    assert unexpected([found], [allowed], known_packages=[]) == []
-    assert len(unexpected([found, fault], [allowed], known_packages=["numpy"])) == 1
-    stale = Allowed(tool="bandit", id="B1", places=["b.py"], reason="it does no harm")
-    assert unexpected([], [stale], known_packages=[]) == ["b.py: bandit B1 is allowed, but not found; remove it"]
-    of_package = Allowed(tool="pip-audit", id="CVE-1", places=["numpy"], reason="the function is not called")
-    assert unexpected([fault], [of_package], known_packages=["numpy"]) == []
-    assert len(unexpected([], [Allowed(**{**vars(of_package), "met": set()})], known_packages=["numpy"])) == 1
-    assert unexpected([], [Allowed(**{**vars(of_package), "met": set()})], known_packages=[]) == []
-    with pytest.raises(ValueError, match="a reason in words"):
-        Allowed(tool="bandit", id="B1", places=["a.py"], reason="ok")
-    assert read_allowed(ROOT / "pyproject.toml")
+def test_the_audit_tells_faults_from_packages_that_nobody_knows() -> None:
+    fault = {"id": "CVE-1", "fix_versions": ["1.1", "2.0"]}
+    report = {
+        "dependencies": [
+            {"name": "numpy", "version": "1.0", "vulns": [fault, {"id": "CVE-2", "fix_versions": []}]},
+            {"name": "mxnet", "skip_reason": "not on the index"},
+            {"name": "pandas", "version": "2.2", "vulns": []},
+        ]
+    }
+    assert findings(report) == (
+        ["numpy 1.0 has the known fault CVE-1; use 1.1, 2.0", "numpy 1.0 has the known fault CVE-2"], ["mxnet"], 2
+    )  # fmt: skip

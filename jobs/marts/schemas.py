@@ -1,7 +1,7 @@
 """The marts' columns, types and comments: the contract of what dashboards read, as code.
 
-`docs/reference/marts.md` repeats it for people, and `jobs/marts/queries/setup/tables.sql` for a Hive metastore; the
-tests compare them.
+`make docs` writes it into `docs/reference/marts.md` for people, and into `jobs/marts/queries/setup/tables.sql` for a
+Hive metastore.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 
 from jobs.statistics.estimates import LABEL_SUMS
 
-__all__ = ["MARTS", "MARTS_VERSION", "MONTH", "create_table", "mart_schema", "no_rows", "shaped"]
+__all__ = ["COMMENTS", "MARTS", "MARTS_VERSION", "MONTH", "mart_schema", "no_rows", "shaped"]
 
 _SKETCH = T.StructType([T.StructField("bin", T.IntegerType()), T.StructField("reviews", T.LongType())])
 _LABEL_SUMS = T.StructType([T.StructField(name, T.DecimalType(28, 9)) for name in LABEL_SUMS])
@@ -246,7 +246,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
 }
 MARTS = tuple(_COLUMNS)
-_COMMENTS = {
+COMMENTS = {
     "sentiment_daily": "One row a product and day with reviews: sentiment, its trend, its change in a week",
     "sentiment_overall": "One row a day with reviews, all products together: sentiment, its trend, its change",
     "sentiment_product": "One row a product and month with reviews: sentiment",
@@ -284,19 +284,3 @@ def shaped(frame: DataFrame, schema: T.StructType) -> DataFrame:
 def no_rows(session: SparkSession, schema: T.StructType) -> DataFrame:
     """A mart without rows."""
     return shaped(session.range(0).select(*(F.lit(None).alias(name) for name in schema.names)), schema)
-
-
-def create_table(mart: str) -> str:
-    """``CREATE TABLE`` of a mart with its comments in Spark SQL; ``${marts}`` stands for the path."""
-    columns = ",\n".join(
-        f"  {field.name} {field.dataType.simpleString()} COMMENT {_quoted(field.metadata['comment'])}"
-        for field in mart_schema(mart)
-    )
-    return (
-        f"CREATE TABLE IF NOT EXISTS {mart} (\n{columns}\n)\n"
-        f"USING parquet\nPARTITIONED BY (month)\nCOMMENT {_quoted(_COMMENTS[mart])}\nLOCATION '${{marts}}/{mart}';\n"
-    )
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from jobs.marts.views import product_total
 from jobs.statistics.corrections import UNKNOWN, correction_of
 from jobs.statistics.estimates import (
     ENOUGH_LABELS,
@@ -158,11 +156,6 @@ def test_weeks_without_a_change_are_called_moved_at_most_at_the_stated_rate(labe
     moved = (found["change_low"] > 0) | (found["change_high"] < 0)
     assert moved.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)
     assert (moved == (found["change_z"].abs() > 1.96)).mean() > 0.999
-
-
-def test_the_view_of_products_is_the_one_that_is_written() -> None:
-    written = (resources.files("jobs.marts.queries.setup") / "views.sql").read_text()
-    assert written.partition("\n")[2] == product_total()
 
 
 @pytest.mark.parametrize(

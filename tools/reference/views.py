@@ -1,4 +1,4 @@
-"""The view of products over all months, as SQL: ``views.sql`` of the queries repeats it; tests compare them."""
+"""The view of products over all months, as SQL, from the estimate's formulas in `jobs/statistics/estimates.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from jobs.statistics.estimates import LABEL_SUMS, Steps, estimate_steps, pool_columns, pool_prior, product_prior
 
-__all__ = ["product_total"]
+__all__ = ["views"]
 
+_HEAD = "-- Views that Spark SQL and DuckDB both read as they are; after the tables and the engine's own views.\n"
 _KEPT = ("product", "first_day", "last_day", "reviews", "scored", "negative", "neutral", "positive", "labelled_count")
 _ESTIMATE = ("estimated_share", "estimated_share_low", "estimated_share_high")
 _SUMS = (
@@ -21,7 +22,7 @@ _SUMS = (
 )
 
 
-def product_total() -> str:
+def views() -> str:
     """``CREATE VIEW`` of each product over all months, with its estimated share; its pool is all of them together."""
     spans = ("  min(first_day) AS first_day", "  max(last_day) AS last_day")
     parts = [
@@ -40,7 +41,7 @@ def product_total() -> str:
     ]
     named = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in parts)
     chosen = _query([f"  {column}" for column in columns], "product_estimated")
-    return f"CREATE OR REPLACE VIEW product_total AS\nWITH {named}\n{chosen};\n"
+    return f"{_HEAD}CREATE OR REPLACE VIEW product_total AS\nWITH {named}\n{chosen};\n"
 
 
 def _query(columns: Iterable[str], source: str, *rest: str) -> str:

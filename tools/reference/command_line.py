@@ -1,21 +1,15 @@
-"""Write docs/cli.md, the page of every verb, option and exit code, from the parsers themselves.
-
-python -m tools.cli_reference [OUTPUT]
-"""
+"""The page of every verb, option and exit code, from the parsers themselves."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from jobs.cli import EXIT_CODES, VERBS, parser_of
 
-__all__ = ["main", "reference"]
+__all__ = ["options_page"]
 
-_PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 _HEAD = """# The `sentiment` command
 
 `make docs` writes this page from the parsers. `sentiment VERB --help` prints the same in a terminal.
@@ -28,14 +22,7 @@ cluster ([cluster](guides/cluster.md)).
 _OPTIONS, _EVERY_VERB = "options", "log"
 
 
-def main() -> int:
-    """Write the page; returns the exit code."""
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else _PAGE
-    page.write_text(reference())
-    return 0
-
-
-def reference() -> str:
+def options_page() -> str:
     """The page as Markdown."""
     verbs = "\n".join(f"| [`{verb}`](#{verb}) | {purpose} |" for verb, (_, purpose) in VERBS.items())
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
@@ -91,7 +78,3 @@ def _help(action: argparse.Action) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", r"\|").replace("<", r"\<")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
