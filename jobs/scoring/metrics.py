@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from sentiment_core.scoring.status import STATUSES
 
 __all__ = ["to_prometheus"]
 
-_GAUGES: tuple[tuple[str, str, str, str], ...] = (
+_PREFIX = "sentiment_run"
+_PLAIN: tuple[tuple[str, str, str, str], ...] = (
     ("cores", "cost_inputs", "cores", "Cores that Spark had."),
     ("gpus", "cost_inputs", "gpus", "GPUs that scored."),
     ("core_seconds", "cost_inputs", "core_seconds", "Seconds of the run times its cores."),
@@ -34,29 +39,31 @@ def to_prometheus(report: Mapping[str, Any]) -> str:
     report : mapping
         The run report, complete.
     """
-    lines = [
-        *_metric("info", "What the run was; always 1.", [(_identity(report), 1)]),
-        *_metric(
-            "written_timestamp_seconds",
-            "When the report was written.",
-            [({}, datetime.fromisoformat(report["written_at"]).timestamp())],
-        ),
-        *_metric("rows", "Rows by score_status.", [({"status": name}, report["counts"][name]) for name in STATUSES]),
-        *_metric(
-            "ratio",
-            "Shares: of rows; positive of those ok or truncated; unknown_words of the tokens of those ok.",
-            [({"of": name}, value) for name, value in sorted(report["rates"].items())],
-        ),
-        *_metric(
-            "stage_seconds",
-            "Seconds of each stage.",
-            [({"stage": name}, value) for name, value in report["seconds"].items()],
-        ),
-    ]
-    for name, part, key, text in _GAUGES:
-        lines += _metric(name, text, [({}, report[part][key])])
-    lines += _histogram(report["score_histogram"], total=report["counts"]["probability_sum"])
-    return "".join(f"{line}\n" for line in lines)
+    registry = CollectorRegistry()
+    registry.register(_Metrics(report))
+    return generate_latest(registry).decode()
+
+
+class _Metrics(Collector):
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        self._report = report
+
+    def collect(self) -> Iterable[Metric]:
+        report = self._report
+        identity = _identity(report)
+        info = GaugeMetricFamily(f"{_PREFIX}_info", "What the run was; always 1.", labels=[*identity])
+        info.add_metric([*identity.values()], 1)
+        yield info
+        written = datetime.fromisoformat(report["written_at"]).timestamp()
+        yield GaugeMetricFamily(f"{_PREFIX}_written_timestamp_seconds", "When the report was written.", value=written)
+        counts = {name: report["counts"][name] for name in STATUSES}
+        yield _by_label("rows", "Rows by score_status.", "status", counts)
+        shares = "Shares: of rows; positive of those ok or truncated; unknown_words of the tokens of those ok."
+        yield _by_label("ratio", shares, "of", report["rates"])
+        yield _by_label("stage_seconds", "Seconds of each stage.", "stage", report["seconds"])
+        for name, part, key, text in _PLAIN:
+            yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=report[part][key])
+        yield _histogram(report["score_histogram"], total=report["counts"]["probability_sum"])
 
 
 def _identity(report: Mapping[str, Any]) -> dict[str, str]:
@@ -70,33 +77,16 @@ def _identity(report: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _metric(name: str, text: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> Iterator[str]:
-    yield from _head(name, text, kind="gauge")
-    for labels, value in samples:
-        yield _sample(name, labels, value)
+def _by_label(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
 
 
-def _histogram(counts: Sequence[int], *, total: float) -> Iterator[str]:
-    """Steps of equal width; Prometheus counts upwards, and its last bucket has no end."""
-    name = "probability"
-    yield from _head(name, "positive_probability of the rows that have one.", kind="histogram")
-    for index, count in enumerate(accumulate(counts), start=1):
-        yield _sample(f"{name}_bucket", {"le": f"{index / len(counts):.6g}"}, count)
-    yield _sample(f"{name}_bucket", {"le": "+Inf"}, sum(counts))
-    yield _sample(f"{name}_sum", {}, total)
-    yield _sample(f"{name}_count", {}, sum(counts))
-
-
-def _head(name: str, text: str, *, kind: str) -> Iterator[str]:
-    yield f"# HELP sentiment_run_{name} {text}"
-    yield f"# TYPE sentiment_run_{name} {kind}"
-
-
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    shown = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    number = repr(value) if math.isfinite(value) else "NaN"
-    return f"sentiment_run_{name}{{{shown}}} {number}" if shown else f"sentiment_run_{name} {number}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _histogram(counts: Sequence[int], *, total: float) -> Metric:
+    """Steps of equal width. A bucket counts all that is at or below its end; the last one has no end."""
+    ends = [f"{index / len(counts):.6g}" for index in range(1, len(counts) + 1)]
+    buckets = [*zip(ends, accumulate(counts)), ("+Inf", sum(counts))]
+    text = "positive_probability of the rows that have one."
+    return HistogramMetricFamily(f"{_PREFIX}_probability", text, buckets=buckets, sum_value=total)
