@@ -21,6 +21,7 @@ from typing import Any
 from py4j.protocol import Py4JError
 
 from jobs.telemetry.privacy import redact, redact_values
+from sentiment_core.durable import replace_durably
 from sentiment_core.errors import SentimentError, UsageError
 
 __all__ = ["StatusFile", "repeat"]
@@ -83,9 +84,7 @@ class StatusFile:
         if self._is_local:
             path = Path(self._location.removeprefix("file://").removeprefix("file:"))
             path.parent.mkdir(parents=True, exist_ok=True)
-            staged = path.with_name(f".{path.name}.{os.getpid()}")
-            staged.write_text(text)
-            staged.replace(path)
+            replace_durably(path, text.encode())
         else:
             _write_with_hadoop(self._location, text.encode())
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sentiment_core.errors import UsageError
 
-__all__ = ["make_parent", "write_durably"]
+__all__ = ["make_parent", "replace_durably", "write_durably"]
 
 
 def make_parent(path: Path) -> None:
@@ -32,3 +33,20 @@ def write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Write a file beside, wait until it is on the disk, and rename it: the old file or the new one is always there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the old file is as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write_durably(beside, content)
+        beside.replace(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
+from sentiment_core.durable import replace_durably
 from sentiment_core.errors import InputError, UsageError
 
 __all__ = ["check_html_file", "write_html_file"]
@@ -43,23 +42,18 @@ def check_html_file(path: Path, *, option: str) -> None:
 
 
 def write_html_file(path: Path, page: bytes, *, option: str) -> None:
-    """Write beside, then into its place: a reader finds the old page or the new one.
+    """Replace the page in one step: a reader finds the old page or the new one.
 
     Raises
     ------
     InputError
         If it cannot be written; an existing page is untouched.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(page)
-        beside.replace(path)
+        replace_durably(path, page)
     except OSError as error:
         raise _unwritable(path, error, option=option) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def _unwritable(path: Path, error: OSError, *, option: str) -> InputError:

@@ -23,7 +23,7 @@ from jobs.tables.reading import INPUT_FORMATS, open_input, open_table, refusing_
 from jobs.tables.scores import column
 from jobs.verbs.settings import reading_from
 from sentiment_core.dataset.sample import BINS, FEWEST_OF_A_BIN, allocate, draw_cells
-from sentiment_core.durable import make_parent, write_durably
+from sentiment_core.durable import make_parent, replace_durably
 from sentiment_core.errors import EnvironmentFault, InputError, UsageError
 from sentiment_core.scoring.status import COUNTED
 from sentiment_core.text.pipeline import valid_utf8
@@ -275,11 +275,7 @@ def _joined(reviews: DataFrame, ids: DataFrame, options: argparse.Namespace) -> 
 
 
 def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
     try:
-        write_durably(beside, content)
-        beside.replace(path)
+        replace_durably(path, content)
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written ({error.strerror}); make room and run again") from error
-    finally:
-        beside.unlink(missing_ok=True)

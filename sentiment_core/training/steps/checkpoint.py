@@ -9,7 +9,6 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from sentiment_core.durable import write_durably
+from sentiment_core.durable import replace_durably
 from sentiment_core.errors import EnvironmentFault, InputError
 
 __all__ = ["Checkpoint", "data_digest", "load_checkpoint", "save_checkpoint"]
@@ -62,14 +61,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}
     content = safetensors.numpy.save(arrays, metadata={"progress": json.dumps(checkpoint.progress)})
-    staging = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(staging, content)
-        staging.replace(path)
+        replace_durably(path, content)
     except OSError as error:
-        with suppress(OSError):
-            staging.unlink(missing_ok=True)
         raise EnvironmentFault(
             f"{path}: the checkpoint cannot be written ({error.strerror}), the one before it is kept; make room and go "
             "on with --resume"
