@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sentence, code = "interrupted; what was published or saved before stays, run again", 1
     except Exception as error:
-        known = _as_known(error)
+        known = as_known(error)
         if known is None:
             logging.getLogger(__name__).debug("internal error", exc_info=error)
             sentence, code = f"{describe_unexpected(error)}; SENTIMENT_LOG_LEVEL=DEBUG shows it", 1
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_verdict(code, sentence)
     if status is not None:
         status.end(code, sentence, result=results.last)
-    _stop_spark()
+    stop_spark()
     end_log()
     print(f"sentiment {verb}: {'done' if code == 0 else 'failed'}: {sentence}", file=sys.stderr, flush=True)
     return code
@@ -204,7 +204,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _as_known(error: Exception) -> errors.SentimentError | None:
+def as_known(error: Exception) -> errors.SentimentError | None:
     """The error itself, or the one that a worker raised inside Spark's."""
     if isinstance(error, errors.SentimentError):
         return error
@@ -217,7 +217,7 @@ def _as_known(error: Exception) -> errors.SentimentError | None:
     return known
 
 
-def _stop_spark() -> None:
+def stop_spark() -> None:
     """Stop Spark before the closing sentence, so that nothing follows it."""
     if "pyspark" in sys.modules:
         from pyspark.sql import SparkSession

@@ -37,7 +37,7 @@ from sentiment_core.scoring.scores import Scores
 
 __all__ = ["GroupScorer", "SharedModel", "WorkerStatistics", "score_columns", "score_group"]
 
-_SCORERS: dict[tuple[str | bool, ...], Scorer] = {}
+SCORERS: dict[tuple[str | bool, ...], Scorer] = {}
 
 
 class WorkerStatistics(AccumulatorParam[dict[str, Any]]):
@@ -145,7 +145,7 @@ class GroupScorer:
             started = time.perf_counter()
             left = self.most_failed - max(counted.total() for counted in failures)
             scores = score_by_each(scorers, batch[TEXT], most_failed=left, drivers=self.drivers)
-            scored = _append(batch, self._columns(scores))
+            scored = append_columns(batch, self._columns(scores))
             return scored, [of_model.failures() for of_model in scores], time.perf_counter() - started
 
         for scored, failed, seconds in in_order(score, batches, lanes=min(scorer.lanes for scorer in scorers)):
@@ -179,7 +179,7 @@ class GroupScorer:
         return columns
 
 
-def _append(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+def append_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     """Replace the text and the group of an Arrow batch by columns; the kept ones pass as they are, bit for bit."""
     kept = batch[KEPT]
     # Spark's optimizer finds out which columns hold no NULL, and would then refuse the type that was promised before.
@@ -252,11 +252,11 @@ def _cached_scorers(
     context = TaskContext.get()
     isolated = context is not None and context.attemptNumber() > 0
     keys = {name: (name, engine, precision, device, isolated) for name in loads}
-    for stale in _SCORERS.keys() - set(keys.values()):
-        del _SCORERS[stale]  # models of one run at a time are in use; older ones would only hold memory
+    for stale in SCORERS.keys() - set(keys.values()):
+        del SCORERS[stale]  # models of one run at a time are in use; older ones would only hold memory
     for name, key in keys.items():
-        if key not in _SCORERS:
-            _SCORERS[key] = Scorer(
+        if key not in SCORERS:
+            SCORERS[key] = Scorer(
                 loads[name](),
                 engine=engine,
                 precision=precision,
@@ -264,4 +264,4 @@ def _cached_scorers(
                 threads=context.cpus() if context is not None else None,
                 isolated=isolated,
             )
-    return {name: _SCORERS[key] for name, key in keys.items()}
+    return {name: SCORERS[key] for name, key in keys.items()}

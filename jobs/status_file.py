@@ -86,7 +86,7 @@ class StatusFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_durably(path, text.encode())
         else:
-            _write_with_hadoop(self._location, text.encode())
+            write_with_hadoop(self._location, text.encode())
 
 
 def repeat(verb: str, text: str) -> int:
@@ -109,7 +109,7 @@ def repeat(verb: str, text: str) -> int:
     return code
 
 
-def _write_with_hadoop(location: str, content: bytes) -> None:
+def write_with_hadoop(location: str, content: bytes) -> None:
     """Write a file through the Java of the session."""
     from pyspark import SparkContext
 

@@ -57,7 +57,7 @@ def sentiment(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     """Run a verb: exit code, results, and the closing sentence."""
     from jobs import cli
 
-    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
+    monkeypatch.setattr(cli, "stop_spark", lambda: None)
 
     def run(*arguments: Any) -> tuple[int, list[dict[str, Any]], str]:
         code = cli.main([str(argument) for argument in arguments])

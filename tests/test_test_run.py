@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -44,17 +45,17 @@ def test_is_skipped(): pass
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where seconds are stored; nothing is known yet."""
-    monkeypatch.setattr(seconds, "_FILE", tmp_path / "seconds.json")
-    seconds._known.cache_clear()
+    monkeypatch.setattr(seconds, "FILE", tmp_path / "seconds.json")
+    seconds.known_seconds.cache_clear()
     yield tmp_path / "seconds.json"
-    seconds._known.cache_clear()
+    seconds.known_seconds.cache_clear()
 
 
 def test_seconds_are_kept_by_function_and_what_did_not_run_keeps_its_own(known: Path) -> None:
     store({"a.py::test_x[1]": 1.0, "a.py::test_x[2]": 3.0, "a.py::test_y": 0.01})
-    seconds._known.cache_clear()
+    seconds.known_seconds.cache_clear()
     store({"b.py::test_z": 5.0})
-    seconds._known.cache_clear()
+    seconds.known_seconds.cache_clear()
     assert seconds_of("a.py::test_x[anything]") == 2.0
     assert seconds_of("b.py::test_z") == 5.0
     assert seconds_of("a.py::test_y") == seconds_of("c.py::test_new") == SHORT_SECONDS
@@ -62,7 +63,7 @@ def test_seconds_are_kept_by_function_and_what_did_not_run_keeps_its_own(known: 
 
 def test_long_files_come_first_and_the_order_is_kept_otherwise(known: Path) -> None:
     store({"long.py::test_a": 9.0, "long.py::test_b": 9.0, "short.py::test_a": 9.0})
-    seconds._known.cache_clear()
+    seconds.known_seconds.cache_clear()
     names = ["new.py::test_a", "long.py::test_b", "short.py::test_a", "new.py::test_b", "long.py::test_a"]
     items = [SimpleNamespace(nodeid=name) for name in names]
     long_files_first(items)
@@ -70,7 +71,7 @@ def test_long_files_come_first_and_the_order_is_kept_otherwise(known: Path) -> N
 
 
 def test_the_stored_seconds_are_of_tests_that_there_are() -> None:
-    known = seconds._known()
+    known = seconds.known_seconds()
     assert {name.partition("::")[0] for name in known} <= {
         path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")
     }
@@ -146,3 +147,38 @@ def test_waiting_ends_when_it_is_so_and_does_not_go_on_for_ever() -> None:
     wait_until(lambda: next(looks), what="the third look")
     with pytest.raises(TimeoutError, match="waited for 0 seconds, and it did not happen: the moon"):
         wait_until(lambda: False, what="the moon", seconds=0)
+
+
+def private_names(source: str) -> Iterator[str]:
+    """Private names of the project that a test imports, reads or replaces: it would know more than a user does."""
+    is_ours = re.compile(r"(jobs|sentiment_core|tools)\b").match
+    is_private = re.compile(r"(.*\.)?_[a-zA-Z]").match
+    tree = ast.parse(source)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and is_ours(node.module or "")]
+    names = [alias for node in imports for alias in node.names]
+    ours = {alias.asname or alias.name for alias in names}
+    yield from (alias.name for alias in names if is_private(alias.name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ours and is_private(node.attr):
+            yield node.attr
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            owner, *given = (ast.unparse(argument).strip("'") for argument in node.args[:2])
+            name = given[0] if owner.partition(".")[0] in ours else owner if is_ours(owner) else ""
+            yield from (name for name in [name] if is_private(name))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_touches_a_private_name_of_the_project(path: Path) -> None:
+    assert not list(private_names(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from jobs.scoring.audit import _x", "from jobs import cli\npatch.setattr(cli, '_x', 1)",
+        "monkeypatch.setattr('jobs.cli._X', 1)",
+        "from jobs import cli\ncli._x()", "from jobs.scoring import audit\naudit._X = 1",
+    ],
+)  # fmt: skip
+def test_a_private_name_is_found(source: str) -> None:
+    assert list(private_names(source))

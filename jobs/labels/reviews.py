@@ -53,7 +53,7 @@ _READING = ReadingSettings()
 # In CSV files: what stands for no label, and words that need no explanation with their numbers.
 _NO_LABEL = ("", "na", "n/a", "nan", "null", "none", "#n/a")
 _WORDS = {"false": 0.0, "true": 1.0, "negative": 0.0, "positive": 1.0}
-_ROWS_PER_BATCH = 20_000
+ROWS_PER_BATCH = 20_000
 # With fewer, a share of the products is no share of the reviews.
 _FEWEST_PRODUCTS = 50
 
@@ -175,7 +175,7 @@ def read_batches(
     """Like `read_table`, in batches that fit the memory whatever the table's size."""
     with _refusing_damaged(source):
         yield from _open(source, columns, reading=reading).to_batches(
-            columns=list(dict.fromkeys(columns)), batch_size=_ROWS_PER_BATCH
+            columns=list(dict.fromkeys(columns)), batch_size=ROWS_PER_BATCH
         )
 
 
@@ -218,7 +218,7 @@ def read_labelled(given: LabelledInput, *, group_columns: Sequence[str] = ()) ->
         fraction=given.validation_fraction,
     )
     # In batches: the keys may be the texts, which need not be held a second time.
-    held_out = [part(batch) for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH)]
+    held_out = [part(batch) for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH)]
     return LabelledReviews(
         reviews=Labelled(
             texts=valid_utf8(table[given.text_column]),

@@ -153,7 +153,7 @@ class ScoreDays:
         wanted = sorted(folders)
         if not wanted:
             return {}
-        frame = self._read(wanted)
+        frame = self.read(wanted)
         self._check_columns(frame.schema)
         day, written = self._day(frame.schema), self._dates.day(frame.schema, self._date_column)
         status, probability = F.col("score_status"), F.col("positive_probability")
@@ -204,7 +204,7 @@ class ScoreDays:
 
         With labels also ``label``, 1, 0 or NULL, and ``weight``.
         """
-        frame = self._read(sorted(folders))
+        frame = self.read(sorted(folders))
         labels = {}
         if isinstance(self._labels, LabelColumn):
             labels = {"label": self._labels.label(frame.schema), "weight": F.lit(1.0)}
@@ -221,7 +221,7 @@ class ScoreDays:
 
     def read_drivers(self, folders: Iterable[str], months: Iterable[str]) -> DataFrame:
         """``product``, ``month`` and ``drivers`` of the counted rows of some months that were scored with drivers."""
-        frame = self._read(sorted(folders))
+        frame = self.read(sorted(folders))
         named = frame.where(F.col("score_status").isin(*COUNTED)).select(
             column(self._product_column).alias("product"),
             month_of(self._day(frame.schema)).alias("month"),
@@ -231,11 +231,11 @@ class ScoreDays:
 
     def product_type(self) -> T.DataType:
         """Of the product column, in any folder."""
-        return self._read(sorted(self.files)[-1:]).schema[self._product_column].dataType
+        return self.read(sorted(self.files)[-1:]).schema[self._product_column].dataType
 
     def found_labels(self, labels: LabelFile) -> tuple[int, int]:
         """Labelled reviews of a file that are in the scores, and those of them that count in shares."""
-        frame = self._read(sorted(self.files))
+        frame = self.read(sorted(self.files))
         counts = F.col("score_status").isin(*COUNTED) & self._day(frame.schema).isNotNull()
         known = labels.joined(frame.withColumn("_counts", counts), id_column=self._id_column)
         by_review = known.where(F.col("_label").isNotNull()).groupBy(column(self._id_column))
@@ -246,14 +246,15 @@ class ScoreDays:
 
     def scored_twice(self, folders: Iterable[str], days: Iterable[date], *, id_column: str) -> int:
         """Reviews of some days that more than one run scored, so that they would count twice."""
-        frame = self._read(sorted(folders))
+        frame = self.read(sorted(folders))
         if id_column not in frame.columns:
             return 0
         with refusing_unreadable(self._path):
             wanted = map(date_literal, sorted(days))
             return scored_twice(frame.where(self._day(frame.schema).isin(*wanted)), id_column=id_column)
 
-    def _read(self, folders: list[str]) -> DataFrame:
+    def read(self, folders: list[str]) -> DataFrame:
+        """The scores in some folders of the table, relative to it; an empty name is the table's own folder."""
         paths = [f"{self._root.toString()}/{name}" if name else self._root.toString() for name in folders]
         reader = exact_reader(self._session)
         if self._fs.getFileStatus(self._root).isDirectory():

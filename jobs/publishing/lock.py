@@ -90,7 +90,7 @@ class OutputLock:
         """
         try:
             self._fs.write(self._path, self._content)
-            rival = self._take()
+            rival = self.take()
         except BaseException:
             self.release()
             raise
@@ -132,7 +132,7 @@ class OutputLock:
             except OSError as error:
                 _LOGGER.warning("the lock could not be removed and expires by itself: %s", error)
 
-    def _take(self) -> _Claim | None:
+    def take(self) -> _Claim | None:
         """Become the holder, or return who is."""
         oldest = None
         for attempt in range(_PATIENCE):

@@ -89,7 +89,7 @@ class Publication:
 
     def __enter__(self) -> Publication:
         self._lock.renew()
-        self._recover()
+        self.recover()
         self._fs.write(f"{self._staging}/{_OPEN}", b"")
         return self
 
@@ -106,7 +106,7 @@ class Publication:
             for folder in (self._staging.rpartition("/")[0], _STAGING):
                 self._fs.remove_empty(folder)
             self._lock.renew()
-            self._recover()  # what the workers of a dead run wrote meanwhile
+            self.recover()  # what the workers of a dead run wrote meanwhile
         except (OSError, SentimentError) as left:
             _LOGGER.warning("staging is left for the next run to clear: %s", left)
 
@@ -154,14 +154,14 @@ class Publication:
         try:
             # While there is the journal, another run finishes this one if it dies, and leaving undoes it if it fails.
             self._fs.rename(f"{self._staging}/journal", f"{self._staging}/{_FORWARD}")
-            self._put(self._staging)
+            self.put(self._staging)
             self._fs.delete(f"{self._staging}/{_FORWARD}")
         except FileNotFoundError as error:
             if self._fs.exists(self._staging):
                 raise
             raise LockLostError(_TAKEN_OVER) from error
 
-    def _recover(self) -> None:
+    def recover(self) -> None:
         """Finish, undo or remove what is staged."""
         for run_id, size in self._fs.list(_STAGING).items():
             folder = f"{_STAGING}/{run_id}"
@@ -182,7 +182,7 @@ class Publication:
     def _settle(self, staging: str) -> str:
         if self._fs.exists(f"{staging}/{_FORWARD}"):
             try:
-                self._put(staging)
+                self.put(staging)
             except OSError as error:
                 _LOGGER.warning("it cannot be finished: %s", error)
                 self._fs.rename(f"{staging}/{_FORWARD}", f"{staging}/{_BACK}")
@@ -194,7 +194,7 @@ class Publication:
             return "undone"
         return "removed"
 
-    def _put(self, staging: str) -> None:
+    def put(self, staging: str) -> None:
         """Put everything into place that is not yet."""
         for name, new in self._journal(staging, _FORWARD).items():
             if signature(self._fs, name) == new:

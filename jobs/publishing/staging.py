@@ -225,7 +225,7 @@ class Staging:
             If the files have other columns, types or another order than the contract says.
         """
         # The files of a partition are as many as there were groups: each task writes what it scored.
-        self._append("scores", scores)
+        self.append("scores", scores)
         if self._publication.partitions():
             self._check_columns()
         return self.scores()
@@ -243,7 +243,7 @@ class Staging:
 
     def write_keys(self, keys: DataFrame) -> DataFrame:
         """Add keys; returns `keys`."""
-        self._append("keys", keys)
+        self.append("keys", keys)
         return self.keys()
 
     def scores(self) -> DataFrame:
@@ -254,7 +254,8 @@ class Staging:
         """All keys that are staged, as read from their files."""
         return self._read("keys")
 
-    def _append(self, kind: str, rows: DataFrame) -> None:
+    def append(self, kind: str, rows: DataFrame) -> None:
+        """Write rows into the folder of ``scores`` or ``keys``, partitioned, beside those that lie there."""
         rows.write.mode("append").partitionBy(self._partition).parquet(self._targets[kind])
         self._schemas.setdefault(kind, rows.schema)
 

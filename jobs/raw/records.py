@@ -18,9 +18,9 @@ __all__ = ["MOST_RECORD_BYTES", "Dialect", "Scan", "Window", "read_windows", "sc
 
 # Of one record; a longer one is taken for a quote that is never closed.
 MOST_RECORD_BYTES = 64 << 20
-_WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 8 << 20
 # Looked at after a fault: what follows may hold more of them.
-_SMALL_WINDOW_BYTES = 64 << 10
+SMALL_WINDOW_BYTES = 64 << 10
 _LF, _CR, _SPACE, _BACKSLASH = b"\n"[0], b"\r"[0], b" "[0], b"\\"[0]
 _Positions = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]
@@ -303,7 +303,7 @@ def read_windows(blocks: Iterable[bytes], dialect: Dialect, *, line: int = 1) ->
         Of the file, at which the blocks begin.
     """
     source = iter(blocks if dialect.escape is None else _escaped_alike(blocks, dialect))
-    text, size, at_end = b"", _WINDOW_BYTES, False
+    text, size, at_end = b"", WINDOW_BYTES, False
     end_of_line = dialect.line_end.encode()
     while True:
         while len(text) < size and not at_end:
@@ -337,7 +337,7 @@ def read_windows(blocks: Iterable[bytes], dialect: Dialect, *, line: int = 1) ->
             taken = len(part) if end < 0 else end + 1
         line += part.count(end_of_line, 0, taken)
         text = text[taken:]
-        size = _SMALL_WINDOW_BYTES if broken else min(2 * size, _WINDOW_BYTES)
+        size = SMALL_WINDOW_BYTES if broken else min(2 * size, WINDOW_BYTES)
         if final and not text:
             return
 

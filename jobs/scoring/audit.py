@@ -137,7 +137,7 @@ def audit_scores(
     row = hashed.agg(
         *digest_columns(F.col("row_hash")),
         *(F.count_if(status == name).alias(name) for name in STATUSES),
-        F.count_if(~F.coalesce(_is_sound(columns.extra, run_columns), F.lit(False))).alias("unsound"),
+        F.count_if(~F.coalesce(is_sound(columns.extra, run_columns), F.lit(False))).alias("unsound"),
         F.coalesce(F.sum("n_tokens"), F.lit(0)).alias("tokens"),
         F.coalesce(F.sum("n_unknown"), F.lit(0)).alias("unknown_tokens"),
         F.coalesce(F.sum(F.when(ok, F.col("n_tokens"))), F.lit(0)).alias("tokens_ok"),
@@ -202,7 +202,7 @@ def audit_records(raw_files: Mapping[str, int], *, scored: int, is_part: bool) -
         )
 
 
-def _is_sound(extra: ExtraColumns, run_columns: Mapping[str, Column]) -> Column:
+def is_sound(extra: ExtraColumns, run_columns: Mapping[str, Column]) -> Column:
     """Whether a row keeps the contract; NULL counts as no."""
     probability, status = F.col("positive_probability"), F.col("score_status")
     rules = [

@@ -19,7 +19,7 @@ from jobs.telemetry.log import live_line
 __all__ = ["Progress", "showing_progress"]
 
 _LOGGER = logging.getLogger(__name__)
-_LIVE_SECONDS, _LOG_SECONDS = 1.0, 30.0
+LIVE_SECONDS, _LOG_SECONDS = 1.0, 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def showing_progress(
 
 def _watch(now: Callable[[], Progress], ended: threading.Event) -> None:
     logged_at = 0.0
-    while not ended.wait(_LIVE_SECONDS):
+    while not ended.wait(LIVE_SECONDS):
         progress = now()
         if live_line(f"scoring: {progress}"):
             continue

@@ -98,7 +98,7 @@ def spark_session(app_name: str) -> SparkSession:
                 conf.set(name, value)
             else:
                 conf.setIfMissing(name, value)
-        conf.set("spark.master", _retrying(conf.get("spark.master") or "", conf.get("spark.task.maxFailures") or ""))
+        conf.set("spark.master", retrying(conf.get("spark.master") or "", conf.get("spark.task.maxFailures") or ""))
         return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise _did_not_start(error) from error
@@ -137,7 +137,7 @@ def _did_not_start(error: Exception) -> EnvironmentFault:
     )
 
 
-def _retrying(master: str, max_failures: str) -> str:
+def retrying(master: str, max_failures: str) -> str:
     """On this machine Spark tries a task once, whatever the setting says, unless the master's name says otherwise."""
     local = re.fullmatch(r"local(?:\[(\d+|\*)\])?", master)
     return f"local[{local[1] or 1},{max_failures}]" if local else master

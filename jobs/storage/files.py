@@ -113,14 +113,14 @@ class LocalFileSystem:
 
     def rename(self, source: str, target: str) -> None:
         """See `FileSystem`."""
-        if not _rename(self._root / source, self._root / target, flag=_NO_REPLACE):
+        if not rename_by_kernel(self._root / source, self._root / target, flag=_NO_REPLACE):
             if (self._root / source).exists() and (self._root / target).exists():
                 raise FileExistsError(errno.EEXIST, "there is something of that name", str(self._root / target))
             (self._root / source).rename(self._root / target)
 
     def exchange(self, one: str, other: str) -> bool:
         """See `FileSystem`."""
-        return _rename(self._root / one, self._root / other, flag=_EXCHANGE)
+        return rename_by_kernel(self._root / one, self._root / other, flag=_EXCHANGE)
 
     def delete(self, path: str) -> None:
         """See `FileSystem`."""
@@ -145,7 +145,7 @@ _AT_FDCWD = -100
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 
 
-def _rename(source: Path, target: Path, *, flag: int) -> bool:
+def rename_by_kernel(source: Path, target: Path, *, flag: int) -> bool:
     """Linux's rename with a flag; False where the system or the file system has none."""
     if not sys.platform.startswith("linux"):
         return False

@@ -118,10 +118,10 @@ def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> 
         emit(error.report.facts)
         raise
     emit(report.facts)
-    return _sentence(report.facts, report.findings, gated=settings.fail_on_drift, window=settings.window())
+    return closing_sentence(report.facts, report.findings, gated=settings.fail_on_drift, window=settings.window())
 
 
-def _sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, gated: bool, window: DateWindow) -> str:
+def closing_sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, gated: bool, window: DateWindow) -> str:
     days = report["days"]
     if not days:
         said = f"nothing to refresh in {report['marts']}"

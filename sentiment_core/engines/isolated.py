@@ -66,9 +66,9 @@ class IsolatedEngine:
     ) -> None:
         self._model = pa.array([model.to_bytes()], pa.large_binary())
         self._choice = [engine, precision, device, str(threads or "")]
-        self._call_seconds = call_seconds
-        self._process: subprocess.Popen[bytes] | None = None
-        facts = self._start()
+        self.call_seconds = call_seconds
+        self.process: subprocess.Popen[bytes] | None = None
+        facts = self.start()
         self.name, self.device = facts["text"].to_pylist()
         self.length_step, self.batch_tokens = facts["number"].to_pylist()
 
@@ -102,22 +102,23 @@ class IsolatedEngine:
         return found
 
     def _call(self, kind: str, arrays: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-        if self._process is None:
-            self._start()
-        answer, found = self._exchange(kind, arrays, seconds=self._call_seconds)
+        if self.process is None:
+            self.start()
+        answer, found = self._exchange(kind, arrays, seconds=self.call_seconds)
         if answer == "failed":
             raise RowFailure(found["text"][0].as_py())
         return found
 
-    def _start(self) -> dict[str, pa.Array]:
-        self._process = subprocess.Popen(
+    def start(self) -> dict[str, pa.Array]:
+        """Start the child with the model; returns its answer."""
+        self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "sentiment_core.engines.isolated_worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # What Spark adds to the path of a running worker is not in its environment.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        weakref.finalize(self, _end, self._process)
+        weakref.finalize(self, _end, self.process)
         try:
             answer, found = self._exchange(
                 "load", {"model": self._model, "choice": pa.array(self._choice)}, seconds=_START_SECONDS
@@ -135,7 +136,7 @@ class IsolatedEngine:
     def _exchange(
         self, kind: str, arrays: Mapping[str, pa.Array], *, seconds: float
     ) -> tuple[str, dict[str, pa.Array]]:
-        process = self._process
+        process = self.process
         assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, pipes
         try:
             write_message(process.stdin, kind, arrays)
@@ -149,7 +150,7 @@ class IsolatedEngine:
 
     def _stop(self, *, patience: float) -> int:
         """Wait for the child's end for so many seconds, then end it; returns its code."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         assert process is not None  # noqa: S101
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)

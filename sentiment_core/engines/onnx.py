@@ -19,7 +19,7 @@ from sentiment_core.errors import UsageError
 __all__ = ["OnnxEngine"]
 
 # A graph is one protocol buffer of at most 2 GiB; what is stored in 16 bits is float32 there, but for the embedding.
-_LARGEST_MODEL = 1 << 30
+LARGEST_MODEL = 1 << 30
 
 
 class OnnxEngine:
@@ -46,16 +46,16 @@ class OnnxEngine:
 
     def __init__(self, model: Model, *, precision: str, threads: int) -> None:
         size = sum(tensor.nbytes for tensor in model.weights.values())
-        if size > _LARGEST_MODEL:
+        if size > LARGEST_MODEL:
             raise UsageError(
-                f"the model's weights take {size / 1e9:.1f} GB, the onnx engine holds {_LARGEST_MODEL / 1e9:.1f} GB at "
+                f"the model's weights take {size / 1e9:.1f} GB, the onnx engine holds {LARGEST_MODEL / 1e9:.1f} GB at "
                 "most; use --engine mxnet"
             )
         self.name = f"onnx {precision}"
-        weight_type = np.int8 if precision == "int8" and _adds_exactly() else np.uint8
+        weight_type = np.int8 if precision == "int8" and adds_exactly() else np.uint8
         self._graph = partial(onnx_graph, model, precision=precision, weight_type=weight_type)
         self.concurrency = threads
-        self._session = _session(self._graph())
+        self._session = inference_session(self._graph())
 
     def logits(self, token_ids: npt.NDArray[np.int32], valid_length: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """(T, N) ids padded at the end, (N,) lengths -> (N,) logits."""
@@ -74,10 +74,10 @@ class OnnxEngine:
     @cached_property
     def _explaining(self) -> onnxruntime.InferenceSession:
         """A session of its own: ONNX Runtime computes all outputs of a graph, asked for or not."""
-        return _session(self._graph(contributions=True))
+        return inference_session(self._graph(contributions=True))
 
 
-def _session(content: bytes) -> onnxruntime.InferenceSession:
+def inference_session(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -89,7 +89,7 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
 
 
 @cache
-def _adds_exactly() -> bool:
+def adds_exactly() -> bool:
     """Whether this processor's product of unsigned and signed bytes is exact.
 
     x86 processors without VNNI add pairs of products in 16 bits, which overflow; unsigned weights are slower there, but
@@ -108,5 +108,5 @@ def _adds_exactly() -> bool:
         product, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     ).SerializeToString()
     factors = {"left": np.full((1, 64), 255, np.uint8), "right": np.full((64, 64), 127, np.int8)}
-    (found,) = _session(content).run(None, factors)
+    (found,) = inference_session(content).run(None, factors)
     return bool((found == 64 * 255 * 127).all())

@@ -61,7 +61,7 @@ def onnx_graph(
         extra = _extra_units(embedding.shape[1])
         largest = np.abs(embedding).max()
         embedding = np.pad(embedding, [(0, 0), (0, extra)])
-        embedding[:, -extra:] = _range_ends(extra).astype(embedding.dtype) * largest
+        embedding[:, -extra:] = range_ends(extra).astype(embedding.dtype) * largest
     # Rows in the type that they are stored in, so that a float16 table stays half as large.
     rows = graph.node("Gather", graph.constant(embedding), "token_ids")
     states = graph.node("Cast", rows, to=TensorProto.FLOAT)  # (T, N, E)
@@ -148,7 +148,7 @@ def _quantized_lstm(
     """One int8 layer; ``extra`` is the number of range units among its inputs."""
     units = h2h_weight.shape[1]
     own = _extra_units(units)
-    ends = _range_ends(own)
+    ends = range_ends(own)
     i2h_weight = _with_units(np.pad(i2h_weight, [(0, 0), (0, extra)]), own)
     h2h_weight = _with_units(np.pad(h2h_weight, [(0, 0), (0, own)]), own)
     gates = np.pad(bias.reshape(4, units), [(0, 0), (0, own)])  # in, out, forget, cell
@@ -203,7 +203,7 @@ def _extra_units(units: int) -> int:
     return 2 + -(units + 2) % _ALIGNMENT
 
 
-def _range_ends(extra: int) -> Floats:
+def range_ends(extra: int) -> Floats:
     """1, -1, and zeros for the units that only align, shape (extra,)."""
     ends = np.zeros(extra, np.float32)
     ends[:2] = 1, -1

@@ -77,11 +77,11 @@ def reliability_plot(table: Sequence[Mapping[str, Any]], *, title: str) -> str:
     with mpl.rc_context():
         style.use("default")  # not what somebody's matplotlibrc says
         mpl.rcParams.update(_STYLE)
-        _figure(table, title=title).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        reliability_figure(table, title=title).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def _figure(table: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+def reliability_figure(table: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and asks for a display
     from matplotlib.ticker import MaxNLocator
 

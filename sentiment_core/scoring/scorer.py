@@ -81,7 +81,7 @@ class Scorer:
         self.model = model
         make = IsolatedEngine if isolated else make_engine
         self.engine = make(model, engine=engine, precision=precision, device=device, threads=threads)
-        self._encode = self.engine.encode if isinstance(self.engine, IsolatedEngine) else model.text.encode
+        self.encode_texts = self.engine.encode if isinstance(self.engine, IsolatedEngine) else model.text.encode
         self.max_batch_tokens = max_batch_tokens or self.engine.batch_tokens
         self._threads = threads or available_cores()
 
@@ -127,7 +127,7 @@ class Scorer:
         self, texts: pa.Array | pa.ChunkedArray | Sequence[str | None], *, most_failed: int = sys.maxsize
     ) -> DistinctTexts:
         """Encode texts, equal ones once, for every scorer with the same text pipeline."""
-        return distinct_texts(texts, encode=self._encode, most_failed=most_failed)
+        return distinct_texts(texts, encode=self.encode_texts, most_failed=most_failed)
 
     def score_distinct(
         self, distinct: DistinctTexts, *, mark_failed: bool = False, most_failed: int = sys.maxsize, drivers: int = 0

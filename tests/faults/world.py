@@ -182,13 +182,13 @@ def _run(*options: Any, output: Path, check: bool = True) -> tuple[int, str]:
         java = "--driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'"
         os.environ["PYSPARK_SUBMIT_ARGS"] = f"{settings} {java} pyspark-shell"
         spark_session("faults").sparkContext.setLogLevel("OFF")
-    stop, cli._stop_spark = cli._stop_spark, lambda: None
+    stop, cli.stop_spark = cli.stop_spark, lambda: None
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             code = cli.main(["score", *map(str, options), *scoring_options(output)])
     finally:
-        cli._stop_spark = stop
+        cli.stop_spark = stop
     sentence = said.getvalue().strip().splitlines()[-1]
     if check and code:
         raise RuntimeError(sentence)

@@ -27,7 +27,7 @@ if "pyspark.daemon" in sys.orig_argv or "pyspark.worker" in sys.orig_argv:
     import jobs.executor
     def append(batch, columns):
         raise ValueError(f"[{batch['text'][0].as_py().upper()}] cannot be used: {batch['text'][0]}")
-    jobs.executor._append = append
+    jobs.executor.append_columns = append
 """
 
 

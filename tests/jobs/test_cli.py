@@ -210,10 +210,10 @@ def test_doctor_warns_of_a_model_that_8_bits_do_not_suit(sentiment: Any, tmp_pat
 
 def test_a_workers_error_keeps_its_exit_code() -> None:
     text = "Traceback ...\nsentiment_core.errors.EnvironmentFault: no GPU here; use the CPU\n at java"
-    known = cli._as_known(RuntimeError(text))
+    known = cli.as_known(RuntimeError(text))
     assert known is not None
     assert (known.exit_code, str(known)) == (6, "no GPU here; use the CPU")
-    assert cli._as_known(RuntimeError("ValueError: something else")) is None
+    assert cli.as_known(RuntimeError("ValueError: something else")) is None
 
 
 def test_a_wrong_option_is_a_verdict_like_any_other(sentiment: Any, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_help_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_stop_after_the_verdict_does_not_change_it(
     model_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_stop_spark", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(cli, "stop_spark", lambda: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert cli.main(["predict", "good", "--model", str(model_path)]) == 0

@@ -19,5 +19,5 @@ from tests.support import digests
 def test_the_samples_table_and_marts_have_the_stored_bits(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
+    monkeypatch.setattr(cli, "stop_spark", lambda: None)
     assert digests.differences(digests.of_job(tmp_path), digests.processor()) == [], digests.RENEW

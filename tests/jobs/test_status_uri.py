@@ -18,8 +18,8 @@ from sentiment_core.errors import UsageError
 def target(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of this machine that Hadoop writes."""
     path = tmp_path / "folder" / "status.json"
-    written = status_file._write_with_hadoop
-    monkeypatch.setattr(status_file, "_write_with_hadoop", lambda _, content: written(path.as_uri(), content))
+    written = status_file.write_with_hadoop
+    monkeypatch.setattr(status_file, "write_with_hadoop", lambda _, content: written(path.as_uri(), content))
     return path
 
 

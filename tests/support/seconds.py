@@ -14,14 +14,14 @@ from pathlib import Path
 
 __all__ = ["SHORT_SECONDS", "file_of", "seconds_of", "store"]
 
-_FILE = Path(__file__).with_name("seconds.json")
+FILE = Path(__file__).with_name("seconds.json")
 # A test of which nothing is known; tests below the second figure are not stored.
 SHORT_SECONDS, _STORED_FROM = 0.05, 0.2
 
 
 def seconds_of(nodeid: str) -> float:
     """Seconds that a test takes, its fixtures included; that of a parametrised one is the mean of all its cases."""
-    return _known().get(_function_of(nodeid), SHORT_SECONDS)
+    return known_seconds().get(_function_of(nodeid), SHORT_SECONDS)
 
 
 def file_of(nodeid: str) -> str:
@@ -34,9 +34,9 @@ def store(seconds: Mapping[str, float]) -> None:
     for nodeid, value in seconds.items():
         cases[_function_of(nodeid)].append(value)
     means = {name: round(sum(values) / len(values), 1) for name, values in cases.items()}
-    kept = {name: value for name, value in _known().items() if name not in means}
+    kept = {name: value for name, value in known_seconds().items() if name not in means}
     longer = kept | {name: value for name, value in means.items() if value >= _STORED_FROM}
-    _FILE.write_text(json.dumps(longer, indent=0, sort_keys=True) + "\n")
+    FILE.write_text(json.dumps(longer, indent=0, sort_keys=True) + "\n")
 
 
 def _function_of(nodeid: str) -> str:
@@ -44,6 +44,6 @@ def _function_of(nodeid: str) -> str:
 
 
 @cache
-def _known() -> dict[str, float]:
-    known: dict[str, float] = json.loads(_FILE.read_text()) if _FILE.exists() else {}
+def known_seconds() -> dict[str, float]:
+    known: dict[str, float] = json.loads(FILE.read_text()) if FILE.exists() else {}
     return known

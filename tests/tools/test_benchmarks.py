@@ -98,7 +98,7 @@ def test_operations_are_those_of_the_lstm_s_weights(model: Model) -> None:
 
 
 def test_limits_are_measured_in_both_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits_module, "_SHAPES", {"small": (8, 16, 8), "smaller": (4, 8, 4)})
+    monkeypatch.setattr(limits_module, "SHAPES", {"small": (8, 16, 8), "smaller": (4, 8, 4)})
     limits = measure_limits(1, seconds=0.001)
     best = limits["giga_operations_per_second"]
     assert {name: max(found.values()) for name, found in limits["products"].items()} == best

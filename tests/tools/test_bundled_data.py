@@ -58,7 +58,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def prepared(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setattr(prepare, "_NOISY_SOURCES", {"pros_cons": 12})
+    monkeypatch.setattr(prepare, "NOISY_SOURCES", {"pros_cons": 12})
     output = data / "out"
     assert prepare.main([str(data), str(output), "--templates", str(data / "templates.parquet")]) == 0
     tables = {path.stem: pq.read_table(path) for path in output.glob("*.parquet")}

@@ -53,9 +53,9 @@ def test_each_kind_is_measured_and_who_lacks_something_is_left_out(
 
 
 def test_no_review_is_learnt_that_is_measured(prepared: Path) -> None:
-    measured = set(peers._reviews(prepared, 1_000)["text"].to_pylist())
-    held_out = set(peers._labelled(prepared, held_out=True)["text"].to_pylist())
-    learnt = set(peers._labelled(prepared, held_out=False)["text"].to_pylist())
+    measured = set(peers.sampled_reviews(prepared, 1_000)["text"].to_pylist())
+    held_out = set(peers.labelled_reviews(prepared, held_out=True)["text"].to_pylist())
+    learnt = set(peers.labelled_reviews(prepared, held_out=False)["text"].to_pylist())
     assert held_out
     assert not held_out & learnt
     assert held_out < measured

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 __all__ = ["measure_limits", "operations_per_token"]
 
 # Rows, inner, columns: a large product, and that of 64 reviews with the gates of 200 units.
-_SHAPES = {"large": (1024, 1024, 1024), "LSTM's": (64, 200, 800)}
+SHAPES = {"large": (1024, 1024, 1024), "LSTM's": (64, 200, 800)}
 _SECONDS = 1.0
 
 
@@ -30,7 +30,7 @@ def measure_limits(cores: int, *, seconds: float = _SECONDS) -> dict[str, Any]:
     products: dict[str, dict[str, float]] = {"float32": {}, "int8": {}}
     rng = np.random.default_rng(0)
     started = time.perf_counter()
-    for name, (rows, inner, columns) in _SHAPES.items():
+    for name, (rows, inner, columns) in SHAPES.items():
         operations = 2 * rows * inner * columns
         left = rng.normal(size=(rows, inner)).astype(np.float32)
         right = rng.normal(size=(inner, columns)).astype(np.float32)

@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> None:
     options.directory.mkdir(parents=True, exist_ok=True)
     if not (options.directory / "reviews.parquet").exists():
-        pq.write_table(_reviews(options.prepared, options.reviews), options.directory / "reviews.parquet")
+        pq.write_table(sampled_reviews(options.prepared, options.reviews), options.directory / "reviews.parquet")
     measured: dict[str, list[dict[str, Any]]] = {}
     for attempt in range(options.rounds):
         for name in list(CONTESTANTS) if attempt % 2 == 0 else reversed(CONTESTANTS):
@@ -147,10 +147,10 @@ def table(found: dict[str, Any]) -> str:
     )
 
 
-def _reviews(prepared: Path, n_each: int) -> pa.Table:
+def sampled_reviews(prepared: Path, n_each: int) -> pa.Table:
     """Labelled reviews that no contestant learns from: ``text``, ``positive`` and ``kind``."""
     elsewhere = pq.read_table(prepared / "elsewhere.parquet").rename_columns(["text", "label", "source"])
-    held_out = _labelled(prepared, held_out=True).select(["text", "label", "source"])
+    held_out = labelled_reviews(prepared, held_out=True).select(["text", "label", "source"])
     table = pa.concat_tables([elsewhere, held_out], promote_options="permissive")
     random = np.random.default_rng(3)
     n_words = pc.list_value_length(pc.ascii_split_whitespace(table["text"])).to_numpy()
@@ -164,7 +164,7 @@ def _reviews(prepared: Path, n_each: int) -> pa.Table:
     return reviews.take(pa.array(random.permutation(len(reviews))))
 
 
-def _labelled(prepared: Path, *, held_out: bool) -> pa.Table:
+def labelled_reviews(prepared: Path, *, held_out: bool) -> pa.Table:
     """Clearly labelled reviews, held out or not."""
     table = pq.read_table(prepared / "labelled.parquet").combine_chunks()
     held = held_out_mask(pc.coalesce(table["product_id"].combine_chunks(), table["text"].combine_chunks()))
@@ -203,7 +203,7 @@ def _linear(prepared: Path, teacher: Path | None, store: Path) -> Score:
     from tools.benchmarks.peer_linear import fit_linear, linear_scorer
 
     if not (store / "linear" / "words.json").exists():
-        training = _labelled(prepared, held_out=False)
+        training = labelled_reviews(prepared, held_out=False)
         positive = pc.greater(training["label"], 0.5)
         fit_linear(pa.table({"text": training["text"], "positive": positive}), store / "linear")
     return linear_scorer(store / "linear")
@@ -219,7 +219,7 @@ def _fasttext(prepared: Path, teacher: Path | None, store: Path) -> Score:
 
     place = store / "fasttext.bin"
     if not place.exists():
-        training = _labelled(prepared, held_out=False)
+        training = labelled_reviews(prepared, held_out=False)
         lines = (
             f"__label__{int(label > 0.5)} {text}\n"
             for text, label in zip(words(training["text"].to_pylist()), training["label"].to_pylist())

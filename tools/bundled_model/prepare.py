@@ -38,7 +38,7 @@ HELD_OUT_SOURCES = (
     "tripadvisor_restaurants", "trustpilot_travel", "yelp_2021", "zomato",
 )  # fmt: skip
 # Their sentences have the label of the whole review, or of a column's name: the teacher labels most of them anew.
-_NOISY_SOURCES = {"yelp_sentences": 15_000, "pros_cons": 12_000}
+NOISY_SOURCES = {"yelp_sentences": 15_000, "pros_cons": 12_000}
 _TEMPLATES = "templates"
 _FILMS, _UNLABELLED_FILMS = "imdb", "imdb_unlabelled"
 # 15 MB of weights in half precision.
@@ -108,7 +108,7 @@ def _reviews(data: Path) -> pa.Table:
     # The noisy sources keep a part of their labels.
     rng = np.random.default_rng(_SEED)
     drop = np.zeros(len(pool), bool)
-    for name, kept in _NOISY_SOURCES.items():
+    for name, kept in NOISY_SOURCES.items():
         rows = np.flatnonzero(pc.equal(pool["source"], name).to_numpy())
         drop[rng.permutation(rows)[kept:]] = True
     label = pc.if_else(pa.array(drop), pa.scalar(None, pa.float64()), label)

@@ -21,7 +21,7 @@ __all__ = ["MEASURED_LANES", "MEASURED_STEPS", "Corpus", "WordSampler"]
 # Perplexity is measured on lanes side by side, in windows of this many steps.
 MEASURED_LANES, MEASURED_STEPS = 16, 50
 _MOST_MEASURED_TOKENS = 200_000
-_TEXTS_AT_ONCE = 10_000
+TEXTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Corpus:
         """The texts in the given order as one stream, cut into lanes: (total // n_lanes, n_lanes)."""
         stream = np.empty_like(self.token_ids)
         filled = 0
-        for start in range(0, len(order), _TEXTS_AT_ONCE):  # their positions take 16 bytes a token
-            texts = order[start : start + _TEXTS_AT_ONCE]
+        for start in range(0, len(order), TEXTS_AT_ONCE):  # their positions take 16 bytes a token
+            texts = order[start : start + TEXTS_AT_ONCE]
             lengths = np.diff(self.offsets)[texts]
             ends = np.cumsum(lengths)
             positions = np.repeat(self.offsets[texts] - ends + lengths, lengths) + np.arange(ends[-1])

@@ -132,12 +132,12 @@ class FineTuning:
         )
         self.classifier_parameters.zero_grad()
         embedded = self.net.embedding(ids)
-        loss, gradient = self._backward(embedded, *inputs, mask_seed=mask_seed)
+        loss, gradient = self.backward(embedded, *inputs, mask_seed=mask_seed)
         passes = 1
         if settings.adversarial_epsilon:
             norms = gradient.square().sum(axis=(0, 2), keepdims=True).sqrt()
             shift = settings.adversarial_epsilon * self.word_vector_scale * gradient / (norms + 1e-12)
-            _, adversarial_gradient = self._backward(embedded + shift, *inputs, mask_seed=mask_seed)
+            _, adversarial_gradient = self.backward(embedded + shift, *inputs, mask_seed=mask_seed)
             gradient = gradient + adversarial_gradient
             passes = 2
         with autograd.record():
@@ -154,7 +154,7 @@ class FineTuning:
             average += (1 - keep_share) * (parameter.data() - average)
         return float(loss.asscalar()), int(lengths.sum())
 
-    def _backward(
+    def backward(
         self,
         embedded: mx.nd.NDArray,
         kept: mx.nd.NDArray,

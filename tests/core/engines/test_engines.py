@@ -160,7 +160,7 @@ def test_a_text_without_a_token_has_the_pooled_state_zero(engine: str) -> None:
 
 def test_without_units_that_hold_the_range_neighbours_would_move_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which shows that the tests above would find it."""
-    monkeypatch.setattr(onnx_graph, "_range_ends", lambda extra: np.zeros(extra, np.float32))
+    monkeypatch.setattr(onnx_graph, "range_ends", lambda extra: np.zeros(extra, np.float32))
     scorer = Scorer(model_of("odd sizes"), engine="onnx", precision="int8", threads=1)
     together, alone = (probability(scorer, TEXTS, max_batch_tokens=size) for size in (16_384, 1))
     assert np.nanmax(np.abs(together - alone)) > 1e-4
@@ -172,7 +172,7 @@ def test_the_units_that_hold_the_range_keep_it_over_the_longest_text(name: str) 
     content = onnx.load_from_string(onnx_graph.onnx_graph(replace_largest(model_of(name)), precision="int8"))
     layers = [node.output[0] for node in content.graph.node if node.op_type == "DynamicQuantizeLSTM"]
     content.graph.output.extend(onnx.helper.make_tensor_value_info(layer, 1, None) for layer in layers)
-    session = onnx_engine._session(content.SerializeToString())
+    session = onnx_engine.inference_session(content.SerializeToString())
     token_ids = np.random.default_rng(0).integers(0, 59, (400, 3)).astype(np.int32)
     for states in session.run(layers, {"token_ids": token_ids, "valid_length": np.full(3, 400, np.int32)}):
         assert states.shape[-1] % 8 == 0
@@ -207,10 +207,10 @@ def test_extreme_weights_give_finite_scores(precision: str, dtype: Any, scale: f
 
 
 def test_unsigned_weights_give_the_bits_of_signed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not onnx_engine._adds_exactly():
+    if not onnx_engine.adds_exactly():
         pytest.skip("this processor's products of signed bytes are not exact")
     signed = probability(scorer_of("odd sizes", "onnx", "int8"), TEXTS)
-    monkeypatch.setattr(onnx_engine, "_adds_exactly", lambda: False)
+    monkeypatch.setattr(onnx_engine, "adds_exactly", lambda: False)
     types = []
     build = onnx_graph.onnx_graph
     monkeypatch.setattr(
@@ -231,8 +231,8 @@ def test_a_processor_whose_products_saturate_is_found(
         def run(self, outputs: Any, inputs: dict[str, Any]) -> list[Any]:
             return [np.full((1, 64), product, np.int32)]
 
-    monkeypatch.setattr(onnx_engine, "_session", lambda content: Session())
-    assert onnx_engine._adds_exactly.__wrapped__() is exact
+    monkeypatch.setattr(onnx_engine, "inference_session", lambda content: Session())
+    assert onnx_engine.adds_exactly.__wrapped__() is exact
 
 
 def test_weights_are_stored_in_few_bytes() -> None:
@@ -353,7 +353,7 @@ def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(engine: str) -> N
 
 
 def test_a_model_larger_than_a_graph_may_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentiment_core.engines.onnx._LARGEST_MODEL", 1_000)
+    monkeypatch.setattr("sentiment_core.engines.onnx.LARGEST_MODEL", 1_000)
     with pytest.raises(UsageError, match=r"the onnx engine holds 0\.0 GB at most; use --engine mxnet"):
         make_engine(tiny_model(), engine="onnx", precision="float32", device="cpu", threads=1)
 

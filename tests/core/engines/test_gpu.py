@@ -169,7 +169,7 @@ def test_the_worker_s_function_computes_on_the_gpu_that_spark_announces(monkeypa
     (report,) = (worker for added in reports for worker in added.values())
     assert (report["engines"], report["devices"], report["gpu_addresses"]) == (["torch float16"], ["gpu:0"], ["0"])
     assert report["rows"] == len(TEXTS)
-    executor._SCORERS.clear()
+    executor.SCORERS.clear()
     group = executor.score_group(pd.DataFrame({"id": [1, 2], "text": ["good film", None]}), device="gpu")
     assert group["score_status"].tolist() == ["ok", "empty"]
 

@@ -118,8 +118,8 @@ def test_more_texts_on_which_the_child_dies_than_may_fail_are_not_looked_for(
     """Each costs a new process, so that thousands would take hours."""
     injected(do=["segfault"])
     scorer = Scorer(MODEL, **OPTIONS, isolated=True)
-    start, starts = IsolatedEngine._start, []
-    monkeypatch.setattr(IsolatedEngine, "_start", lambda engine: [starts.append(engine), start(engine)][1])
+    start, starts = IsolatedEngine.start, []
+    monkeypatch.setattr(IsolatedEngine, "start", lambda engine: [starts.append(engine), start(engine)][1])
     texts = [f"the {POISON} film {number}" for number in range(64)]
     with pytest.raises(AuditError, match=r"more than 0 texts failed {'crash': 1}, more than --max-failed-ratio"):
         score_by_each([scorer], texts, most_failed=0)
@@ -142,15 +142,15 @@ def test_a_text_on_which_the_child_hangs_is_marked(injected: Any) -> None:
     injected(do=["hang"])
     scorer = Scorer(MODEL, **OPTIONS, isolated=True)
     assert isinstance(scorer.engine, IsolatedEngine)
-    scorer.engine._call_seconds = 1.5
+    scorer.engine.call_seconds = 1.5
     assert scorer.score_texts([f"the {POISON}"], mark_failed=True).failure.tolist() == ["hang"]
 
 
 def test_a_child_that_somebody_kills_costs_no_score(healthy: Scores) -> None:
     scorer = Scorer(MODEL, **OPTIONS, isolated=True)
     assert isinstance(scorer.engine, IsolatedEngine)
-    assert scorer.engine._process is not None
-    scorer.engine._process.kill()
+    assert scorer.engine.process is not None
+    scorer.engine.process.kill()
     found = scorer.score_texts(TEXTS, mark_failed=True)
     assert not found.failures()
     np.testing.assert_array_equal(found.positive_probability, healthy.positive_probability)
@@ -176,7 +176,7 @@ def test_the_child_imports_no_spark_and_ends_with_its_parent() -> None:
         "import os, sys\nsys.path[:0] = ['.', 'tests']\n"
         "from tests.support.models import tiny_model\nfrom sentiment_core.scoring.scorer import Scorer\n"
         "scorer = Scorer(tiny_model(), engine='onnx', isolated=True)\n"
-        "print(scorer.engine._process.pid, flush=True)\nos.read(0, 1)\n"
+        "print(scorer.engine.process.pid, flush=True)\nos.read(0, 1)\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=INJECTION.parents[2]

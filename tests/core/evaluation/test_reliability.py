@@ -18,7 +18,7 @@ from sentiment_core.artifact import MAX_BYTES
 from sentiment_core.errors import EnvironmentFault
 from sentiment_core.evaluation import reliability
 from sentiment_core.evaluation.metrics import calibration_table
-from sentiment_core.evaluation.reliability import _figure, reliability_plot
+from sentiment_core.evaluation.reliability import reliability_figure, reliability_plot
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -37,7 +37,7 @@ def words_of(svg: str) -> list[str]:
 
 
 def test_the_diagram_shows_the_table() -> None:
-    figure = _figure(TABLE, title="Reliability")
+    figure = reliability_figure(TABLE, title="Reliability")
     above, below = figure.axes
     diagonal, measured = above.lines[0], above.containers[0]
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]

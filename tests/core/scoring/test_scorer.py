@@ -307,9 +307,9 @@ def test_models_with_the_same_text_pipeline_share_its_work(monkeypatch: pytest.M
     alone = [scorer.score_texts(texts) for scorer in (first, same, other)]
     encoded: list[int] = []
     for number, scorer in enumerate((first, same, other)):
-        encode = scorer._encode
+        encode = scorer.encode_texts
         monkeypatch.setattr(
-            scorer, "_encode", lambda texts, number=number, encode=encode: encoded.append(number) or encode(texts)
+            scorer, "encode_texts", lambda texts, number=number, encode=encode: encoded.append(number) or encode(texts)
         )
     together = score_by_each([first, same, other], texts)
     assert encoded == [0, 2]

@@ -413,14 +413,14 @@ def test_fewer_than_two_batches_are_refused(run: Callable[..., Model], n_reviews
 
 def test_the_adversary_makes_the_loss_larger(run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
-    original = fine_tuning.FineTuning._backward
+    original = fine_tuning.FineTuning.backward
 
     def noting(run: Any, *args: Any, **options: Any) -> Any:
         loss, gradient = original(run, *args, **options)
         losses.append(float(loss.asscalar()))
         return loss, gradient
 
-    monkeypatch.setattr(fine_tuning.FineTuning, "_backward", noting)
+    monkeypatch.setattr(fine_tuning.FineTuning, "backward", noting)
     run(settings=replace(SETTINGS, epochs=1, adversarial_epsilon=1.0))
     plain, adversarial = np.array(losses).reshape(-1, 2).T
     assert (adversarial > plain).all()
@@ -431,7 +431,7 @@ def test_word_dropout_hides_whole_words_and_scales_the_others(
 ) -> None:
     factors: list[Any] = []
     ids: list[Any] = []
-    step, backward = fine_tuning.FineTuning.step, fine_tuning.FineTuning._backward
+    step, backward = fine_tuning.FineTuning.step, fine_tuning.FineTuning.backward
 
     def noting_ids(run: Any, batch: Any, **options: Any) -> tuple[float, int]:
         ids.append(run.data.batch(batch)[0])
@@ -442,7 +442,7 @@ def test_word_dropout_hides_whole_words_and_scales_the_others(
         return backward(run, embedded, kept, *args, **options)
 
     monkeypatch.setattr(fine_tuning.FineTuning, "step", noting_ids)
-    monkeypatch.setattr(fine_tuning.FineTuning, "_backward", noting_factors)
+    monkeypatch.setattr(fine_tuning.FineTuning, "backward", noting_factors)
     run(settings=replace(SETTINGS, epochs=1, word_dropout=0.2))
     hidden = []
     for token_ids, factor in zip(ids, factors):
@@ -632,7 +632,7 @@ def test_a_teacher_of_one_opinion_is_refused(run: Callable[..., Model]) -> None:
 def test_a_loss_that_is_not_finite_ends_the_run(
     run: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    original = fine_tuning.FineTuning._backward
+    original = fine_tuning.FineTuning.backward
     calls = []
 
     def breaking(run: Any, *args: Any, **options: Any) -> Any:
@@ -642,7 +642,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
             return (loss * math.nan, gradient) if broken == "loss" else (loss, gradient * math.inf)
         return loss, gradient
 
-    monkeypatch.setattr(fine_tuning.FineTuning, "_backward", breaking)
+    monkeypatch.setattr(fine_tuning.FineTuning, "backward", breaking)
     with pytest.raises(InputError, match=r"the loss is not finite at step 3 of [0-9]+; .* lower --learning-rate"):
         run()
 

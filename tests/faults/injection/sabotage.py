@@ -18,7 +18,7 @@ def _naive_overwrite(module: Any) -> None:
             time.sleep(0.2)  # as long as many files take
             self._fs.rename(f"{staging}/data/{name}", name)
 
-    module.Publication._put = put
+    module.Publication.put = put
 
 
 def _no_lock(module: Any) -> None:
@@ -27,12 +27,12 @@ def _no_lock(module: Any) -> None:
     def take(self: Any) -> None:
         self._renewed = self._fs.modified(self._path)
 
-    module.OutputLock._take = take
+    module.OutputLock.take = take
 
 
 def _no_retry(module: Any) -> None:
     """Try each task once, as Spark does on one machine."""
-    module._retrying = lambda master, max_failures: master
+    module.retrying = lambda master, max_failures: master
 
 
 def _no_isolation(module: Any) -> None:

@@ -94,7 +94,7 @@ def test_texts_are_of_one_kind(tmp_path: Path, kind: pa.DataType) -> None:
 def test_products_decide_if_there_are_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_products: int, column: str, batch: int
 ) -> None:
-    monkeypatch.setattr(labelled_reviews, "_ROWS_PER_BATCH", batch)
+    monkeypatch.setattr(labelled_reviews, "ROWS_PER_BATCH", batch)
     products = pa.array([None, *(f"product {index % n_products}" for index in range(199))])
     table = TABLE.append_column("product_id", products)
     pq.write_table(table, tmp_path / "in.parquet")
@@ -106,7 +106,7 @@ def test_products_decide_if_there_are_enough(
 
 
 def test_counting_products_ends_when_there_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelled_reviews, "_ROWS_PER_BATCH", 30)
+    monkeypatch.setattr(labelled_reviews, "ROWS_PER_BATCH", 30)
     pq.write_table(TABLE.append_column("product_id", pa.array(range(200))), tmp_path / "in.parquet")
     batches: list[int] = []
     original = labelled_reviews.read_batches

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.marts.drift import DriftLimits, Finding, judge, validation_histogram
 from jobs.marts.quality import DateWindow
-from jobs.verbs.summarize import _sentence
+from jobs.verbs.summarize import closing_sentence
 from sentiment_core.errors import UsageError
 from sentiment_core.evaluation.metrics import calibration_table
 from tests.support.scored import stability_index
@@ -132,5 +132,5 @@ def test_a_gate_that_judged_nothing_does_not_look_like_one_that_found_nothing(
     finding = Finding(model_sha256="a", reference="week", level=level, index=None, sentence="why")
     report = {"days": ["2026-11-24"], "marts": "marts", "undated_rows": 0, "misdated_rows": 0}
     said = "refreshed 2026-11-24 in marts"
-    sentence = _sentence(report, [finding], gated=gated, window=DateWindow())
+    sentence = closing_sentence(report, [finding], gated=gated, window=DateWindow())
     assert sentence == (f"{said}; drift: why" if told else said)

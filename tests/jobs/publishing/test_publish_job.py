@@ -200,14 +200,14 @@ def test_what_a_dead_run_left_is_finished_or_removed_by_the_next(
     watched.error, watched.n_changes = Crash, 0
     watched.write("_staging/another/token/data/product_id=x/part.parquet", b"")
     with pytest.MonkeyPatch.context() as patch:
-        put = Publication._put
+        put = Publication.put
 
         def dying(publication: Publication, staging: str) -> None:
             watched.failing = watched.n_changes + 3
             put(publication, staging)
 
-        patch.setattr(Publication, "_recover", lambda publication: None)
-        patch.setattr(Publication, "_put", dying)
+        patch.setattr(Publication, "recover", lambda publication: None)
+        patch.setattr(Publication, "put", dying)
         with pytest.raises(Crash):
             publishing("dead", dead)(watched)
     watched.failing = None

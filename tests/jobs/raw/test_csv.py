@@ -66,8 +66,8 @@ def test_where_windows_end_does_not_matter(tmp_path: Path, monkeypatch: pytest.M
 
     whole = [outcome(seed) for seed in range(20)]
     assert sum(not isinstance(each, str) for each in whole) > 10
-    monkeypatch.setattr(csv_records, "_WINDOW_BYTES", window)
-    monkeypatch.setattr(csv_records, "_SMALL_WINDOW_BYTES", 16)
+    monkeypatch.setattr(csv_records, "WINDOW_BYTES", window)
+    monkeypatch.setattr(csv_records, "SMALL_WINDOW_BYTES", 16)
     monkeypatch.setattr(encoding, "BLOCK_BYTES", 61)
     assert [outcome(seed) for seed in range(20)] == whole
 

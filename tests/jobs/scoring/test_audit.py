@@ -39,7 +39,7 @@ def damage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Let something happen to the first staged file of scores as soon as it is written."""
 
     def arrange(change: Callable[[Path], None], kind: str = "scores") -> None:
-        append = Staging._append
+        append = Staging.append
 
         def damaging(staging: Staging, written: str, rows: DataFrame) -> None:
             append(staging, written, rows)
@@ -47,7 +47,7 @@ def damage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
                 folder = "data" if kind == "scores" else kind
                 change(min((tmp_path / "scores" / "_staging").glob(f"*/*/{folder}/*/*.parquet")))
 
-        monkeypatch.setattr(Staging, "_append", damaging)
+        monkeypatch.setattr(Staging, "append", damaging)
 
     return arrange
 
@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_while_spark_writes_is_told_in_a_sentence(
     def full(*_: Any) -> None:
         raise PySparkException("Job aborted: Lost task 0.0: java.io.IOException: No space left on device")
 
-    monkeypatch.setattr(Staging, "_append", full)
+    monkeypatch.setattr(Staging, "append", full)
     code, _, sentence = score()
     assert code == 1
     assert sentence.startswith(

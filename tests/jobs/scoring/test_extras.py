@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.scoring import run as scoring_run
-from jobs.scoring.audit import _is_sound
+from jobs.scoring.audit import is_sound
 from jobs.tables.extras import DRIVERS, ExtraColumns
 from sentiment_core.artifact import Decision, Model, save_model
 from sentiment_core.engines.onnx import OnnxEngine
@@ -118,10 +118,10 @@ def test_the_audit_finds_damage_of_every_kind_in_the_extra_columns(spark: SparkS
     schema += ", n_tokens int, n_unknown int"
     rows = [{"name": name} | usual | change for name, change in (ROWS | DAMAGED).items()]
     table = spark.createDataFrame(rows, schema)
-    sound = {row["name"] for row in table.where(_is_sound(extra, {})).select("name").collect()}
+    sound = {row["name"] for row in table.where(is_sound(extra, {})).select("name").collect()}
     assert sound == set(ROWS)
     # Without being asked for them, it does not look at them.
-    assert table.where(_is_sound(ExtraColumns(), {})).count() == len(rows)
+    assert table.where(is_sound(ExtraColumns(), {})).count() == len(rows)
 
 
 def test_damage_stops_the_run(

@@ -49,7 +49,7 @@ def test_progress_is_that_of_the_tasks_that_ended(spark: SparkSession, monkeypat
 
     seen: list[str] = []
     looked = threading.Event()
-    monkeypatch.setattr(progress, "_LIVE_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "LIVE_SECONDS", 0.01)
     monkeypatch.setattr(progress, "live_line", lambda text: (seen.append(text), looked.set()) is not None)
     with showing_progress(context, statistics, groups=5, rows=230, clock=lambda: next(times)) as now:
         assert now().rows_done == 0

@@ -12,12 +12,12 @@ from pyspark.sql import functions as F
 
 from jobs.executor import GroupScorer
 from jobs.scoring.grouping import score_table
-from jobs.spark.session import DEFAULTS, _retrying
+from jobs.spark.session import DEFAULTS, retrying
 from jobs.tables.scores import ScoreColumns
 
 
 @pytest.mark.parametrize(
-    ("master", "retrying"),
+    ("master", "expected"),
     [
         ("local", "local[1,4]"),
         ("local[2]", "local[2,4]"),
@@ -28,8 +28,8 @@ from jobs.tables.scores import ScoreColumns
         ("", ""),
     ],
 )
-def test_one_machine_tries_a_task_again(master: str, retrying: str) -> None:
-    assert _retrying(master, "4") == retrying
+def test_one_machine_tries_a_task_again(master: str, expected: str) -> None:
+    assert retrying(master, "4") == expected
 
 
 def test_a_worker_that_hangs_is_ended_and_replaced_without_a_submit_script(spark: SparkSession) -> None:

@@ -89,7 +89,7 @@ def first_night(spark: SparkSession, model_path: Path, tmp_path_factory: pytest.
     root = tmp_path_factory.mktemp("first")
     source = write(root / "day1.parquet", review_id=[1, 2], stars=[5, 1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_stop_spark", lambda: None)
+        patch.setattr(cli, "stop_spark", lambda: None)
         given = ["--input", source, "--output", root / "scores", "--model", model_path, "--precision", "float32"]
         assert cli.main(["score", *map(str, given), "--run-date", "2026-11-01", "--keep-columns", "all"]) == 0
     return root / "scores"

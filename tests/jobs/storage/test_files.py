@@ -34,7 +34,7 @@ def test_without_linuxs_renames_it_does_what_the_simulated_one_does_without_exch
     simulated = SimulatedFileSystem(Disk(exchanges=False))
     local = LocalFileSystem(tmp_path_factory.mktemp("root"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_system, "_rename", lambda *names, flag: False)
+        patch.setattr(file_system, "rename_by_kernel", lambda *names, flag: False)
         assert perform(local, steps) == perform(simulated, steps)
     assert tree(local) == tree(simulated)
 

@@ -107,7 +107,7 @@ def test_a_terminal_shows_colours_unless_it_shall_not(
     monkeypatch.setenv("TERM", "xterm")
     for name, value in variable.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
+    monkeypatch.setattr(cli, "stop_spark", lambda: None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert cli.main(["explain", "a great film", "--model", str(model_path), *options]) == 0
     out = capsys.readouterr().out

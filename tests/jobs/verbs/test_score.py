@@ -34,7 +34,7 @@ def score(
     spark: SparkSession, model_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> Score:
     """Run the verb in the tests' session: exit code and report; the closing sentence is ``report['sentence']``."""
-    monkeypatch.setattr(cli, "_stop_spark", lambda: None)
+    monkeypatch.setattr(cli, "stop_spark", lambda: None)
 
     def run(source: Path | str, *options: str) -> tuple[int, dict[str, Any]]:
         given = ["score", "--input", str(source), "--output", str(tmp_path / "scores"), "--run-date", "2026-11-23"]
@@ -61,7 +61,7 @@ def published_once(spark: SparkSession, reviews: pa.Table, model_path: Path, tmp
     root: Path = tmp_path_factory.mktemp("published")
     pq.write_table(reviews, root / "reviews.parquet")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_stop_spark", lambda: None)
+        patch.setattr(cli, "stop_spark", lambda: None)
         places = ["--input", root / "reviews.parquet", "--output", root / "scores", "--model", model_path]
         assert cli.main(["score", *map(str, places), "--run-date", "2026-11-23"]) == 0
     return root

@@ -64,7 +64,7 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple
     root = tmp_path_factory.mktemp("made")
     write_scores(root / "scores")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_stop_spark", lambda: None)
+        patch.setattr(cli, "stop_spark", lambda: None)
         options = ["--scores", str(root / "scores"), "--output", str(root / "marts"), "--core-hour-price", "0.05"]
         assert cli.main(["summarize", *options]) == 0
     return root / "scores", root / "marts"
@@ -286,7 +286,7 @@ def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
         write_day(copied / "scores", day, made_up_scores(day, n_rows=7, seed=3))
     read: set[str] = set()
     of_month: list[tuple[str, ...]] = []
-    original = ScoreDays._read
+    original = ScoreDays.read
 
     def noting(self: Any, folders: list[str]) -> Any:
         read.update(folders)
@@ -295,11 +295,11 @@ def test_a_named_day_reads_its_own_folder_and_the_drivers_of_its_month(
     def drivers(self: Any, folders: tuple[str, ...], months: set[str]) -> Any:
         of_month.append(folders)
         with monkeypatch.context() as patch:
-            patch.setattr(ScoreDays, "_read", original)
+            patch.setattr(ScoreDays, "read", original)
             return read_drivers(self, folders, months)
 
     read_drivers = ScoreDays.read_drivers
-    monkeypatch.setattr(ScoreDays, "_read", noting)
+    monkeypatch.setattr(ScoreDays, "read", noting)
     monkeypatch.setattr(ScoreDays, "read_drivers", drivers)
     assert summarize("--core-hour-price", 0.05, "--date", FIRST_DAY)[1]["days"] == [str(FIRST_DAY)]
     assert read == {f"run_date={FIRST_DAY}"}

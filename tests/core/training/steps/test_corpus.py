@@ -57,7 +57,7 @@ def test_lanes_are_the_texts_in_their_order_cut_into_equal_parts(
     random.shuffle(order)
     stream = [token for index in order for token in [*rows[index], END_ID]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "_TEXTS_AT_ONCE", 3)
+        patch.setattr(corpus, "TEXTS_AT_ONCE", 3)
         lanes = corpus_of(rows).lanes(n_lanes, order=np.array(order))
     length = len(stream) // n_lanes
     assert lanes.shape == (length, n_lanes)
