@@ -20,6 +20,7 @@ from typing import Any
 
 from py4j.protocol import Py4JError
 
+from jobs.storage.java import HADOOP_PATH, java_class
 from jobs.telemetry.privacy import redact, redact_values
 from sentiment_core.durable import replace_durably
 from sentiment_core.errors import SentimentError, UsageError
@@ -117,8 +118,9 @@ def write_with_hadoop(location: str, content: bytes) -> None:
 
     start_java()
     jvm: Any = SparkContext._jvm
-    conf = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().newConfiguration(jvm.org.apache.spark.SparkConf())
-    path = jvm.org.apache.hadoop.fs.Path(location)
+    settings = java_class(jvm, "org.apache.spark.SparkConf")()
+    conf = java_class(jvm, "org.apache.spark.deploy.SparkHadoopUtil").get().newConfiguration(settings)
+    path = java_class(jvm, HADOOP_PATH)(location)
     stream = path.getFileSystem(conf).create(path, True)
     try:
         stream.write(bytearray(content))

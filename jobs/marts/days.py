@@ -20,6 +20,7 @@ from pyspark.sql import types as T
 from jobs.labels.known import LabelColumn, LabelFile, Labels
 from jobs.marts.counts import month_of
 from jobs.marts.quality import DateCounts, DateWindow
+from jobs.storage.java import java_class
 from jobs.tables.dates import ISO_DATES, DateForms, date_literal
 from jobs.tables.exact import exact_reader
 from jobs.tables.extras import DRIVERS, is_extra
@@ -350,7 +351,7 @@ class ScoreDays:
         if self._fs.getFileStatus(self._root).isFile():
             return ""
         jvm: Any = self._session._jvm
-        return self._below(jvm.java.net.URI(folder_uri).getPath())
+        return self._below(java_class(jvm, "java.net.URI")(folder_uri).getPath())
 
     def _below(self, path: str) -> str:
         return path.removeprefix(self._root.toUri().getPath()).strip("/")

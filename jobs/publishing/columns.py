@@ -20,6 +20,7 @@ from pyspark.sql import types as T
 from jobs.publishing.publication import read_report, reported_runs
 from jobs.shaping.casts import parse_cast
 from jobs.storage.files import FileSystem
+from jobs.storage.java import HADOOP_FILE, HADOOP_PATH, PARQUET_CONVERTER, PARQUET_READER, java_class
 from jobs.tables.extras import is_extra
 from jobs.tables.scores import SCORE_FIELDS, ScoreColumns, scores_schema
 from sentiment_core.errors import AuditError, InputError, UsageError
@@ -151,11 +152,9 @@ class _FooterSchemas:
         state = session._jsparkSession.sessionState()
         jvm: Any = session._jvm
         self._conf = state.newHadoopConf()
-        parquet = jvm.org.apache.parquet.hadoop
-        self._path = jvm.org.apache.hadoop.fs.Path
-        self._file, self._open = parquet.util.HadoopInputFile.fromPath, parquet.ParquetFileReader.open
-        spark: Any = jvm.org.apache.spark.sql.execution.datasources.parquet
-        self._converter = spark.ParquetToSparkSchemaConverter(state.conf())
+        self._path = java_class(jvm, HADOOP_PATH)
+        self._file, self._open = java_class(jvm, HADOOP_FILE).fromPath, java_class(jvm, PARQUET_READER).open
+        self._converter = java_class(jvm, PARQUET_CONVERTER)(state.conf())
         self._known: dict[str, T.StructType] = {}
 
     def __call__(self, file: str) -> T.StructType:

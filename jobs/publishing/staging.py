@@ -18,6 +18,7 @@ from pyspark.sql import types as T
 from jobs.publishing.publication import Publication
 from jobs.storage.files import FileSystem, LocalFileSystem
 from jobs.storage.hadoop import HadoopFileSystem
+from jobs.storage.java import java_class
 from jobs.tables.exact import exact_reader
 from jobs.tables.reading import hadoop_path, refusing_unreadable
 from sentiment_core.errors import AuditError, InputError, SentimentError, UsageError
@@ -107,7 +108,7 @@ def refuse_other_partitioning(session: SparkSession, fs: FileSystem, *, output: 
     UsageError
     """
     jvm: Any = session._jvm
-    escaped = jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(partition)
+    escaped = java_class(jvm, "org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils").escapePathName(partition)
     for name in fs.list(""):
         if "=" in name and not name.startswith((f"{escaped}=", "_", ".")):
             raise UsageError(

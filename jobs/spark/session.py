@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from py4j.protocol import Py4JError
@@ -92,8 +93,11 @@ def spark_session(app_name: str) -> SparkSession:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     fallback = start_java()
     try:
+        running = SparkSession.getActiveSession()
+        if running is not None and _has(running, fallback):
+            return running
         conf = SparkConf()
-        for name, value in fallback.getAll():
+        for name, value in fallback.items():
             if name in REQUIRED:
                 conf.set(name, value)
             else:
@@ -104,7 +108,13 @@ def spark_session(app_name: str) -> SparkSession:
         raise _did_not_start(error) from error
 
 
-def start_java() -> SparkConf:
+def _has(session: SparkSession, settings: Mapping[str, str]) -> bool:
+    """Whether a session has these settings already; to set them again takes some hundred calls of Java."""
+    there = session.conf.getAll
+    return all(there.get(name) == value for name, value in settings.items() if name != "spark.master")
+
+
+def start_java() -> Mapping[str, str]:
     """Start the Java in which the session will run, unless it runs already; returns what `DEFAULTS` and promises add.
 
     Raises
@@ -122,12 +132,12 @@ def start_java() -> SparkConf:
     # PySpark passes ours as options, which would win over those of the file.
     named = named_settings(os.environ)
     settings = {name: value for name, value in settings.items() if name not in named} | REQUIRED
-    fallback = SparkConf(loadDefaults=False).setAll(list(settings.items()))
-    try:
-        SparkContext._ensure_initialized(conf=fallback)
-    except (PySparkException, Py4JError, OSError) as error:
-        raise _did_not_start(error) from error
-    return fallback
+    if SparkContext._jvm is None:
+        try:
+            SparkContext._ensure_initialized(conf=SparkConf(loadDefaults=False).setAll(list(settings.items())))
+        except (PySparkException, Py4JError, OSError) as error:
+            raise _did_not_start(error) from error
+    return settings
 
 
 def _did_not_start(error: Exception) -> EnvironmentFault:

@@ -9,6 +9,8 @@ from typing import Any
 
 from py4j.protocol import Py4JError, Py4JJavaError
 
+from jobs.storage.java import HADOOP_PATH, java_class
+
 __all__ = ["HadoopFileSystem"]
 
 
@@ -23,7 +25,9 @@ class HadoopFileSystem:
     """
 
     def __init__(self, jvm: Any, *, fs: Any, root: Any) -> None:
-        self._jvm, self._fs, self._root = jvm, fs, root
+        self._fs, self._root = fs, root
+        self._a_path, self._uri = java_class(jvm, HADOOP_PATH), java_class(jvm, "java.net.URI")
+        self._streams = java_class(jvm, "org.apache.commons.io.IOUtils")
 
     def list(self, folder: str) -> dict[str, int | None]:
         """See `jobs.storage.files.FileSystem`."""
@@ -46,7 +50,7 @@ class HadoopFileSystem:
             with _python_errors():
                 stream = self._fs.open(self._path(path))
                 try:
-                    return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+                    return bytes(self._streams.toByteArray(stream))
                 finally:
                     stream.close()
         except FileNotFoundError:
@@ -107,8 +111,8 @@ class HadoopFileSystem:
         found = self._root
         for name in filter(None, path.split("/")):
             # A name may hold a colon or an escape that Path's parsing constructor would change.
-            uri = self._jvm.java.net.URI(None, None, "./" + name, None)
-            found = self._jvm.org.apache.hadoop.fs.Path(found, self._jvm.org.apache.hadoop.fs.Path(uri))
+            uri = self._uri(None, None, "./" + name, None)
+            found = self._a_path(found, self._a_path(uri))
         return found
 
 

@@ -17,6 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from jobs.storage.java import HADOOP_FILE, HADOOP_PATH, PARQUET_CONVERTER, PARQUET_READER, java_class
 from sentiment_core.errors import InputError, shown
 
 __all__ = ["ParquetFiles", "inspect_parquet"]
@@ -64,13 +65,10 @@ class _Footers:
         state = session._jsparkSession.sessionState()
         jvm: Any = session._jvm
         self._conf = state.newHadoopConf()
-        # To find a class takes longer than to call it.
-        hadoop, parquet = jvm.org.apache.hadoop.fs, jvm.org.apache.parquet
-        self._uri, self._path = jvm.java.net.URI, hadoop.Path
-        self._file, self._open = parquet.hadoop.util.HadoopInputFile.fromPath, parquet.hadoop.ParquetFileReader.open
-        self._page_header = parquet.format.Util.readPageHeader
-        spark: Any = jvm.org.apache.spark.sql.execution.datasources.parquet
-        self._converter = spark.ParquetToSparkSchemaConverter(state.conf())
+        self._uri, self._path = java_class(jvm, "java.net.URI"), java_class(jvm, HADOOP_PATH)
+        self._file, self._open = java_class(jvm, HADOOP_FILE).fromPath, java_class(jvm, PARQUET_READER).open
+        self._page_header = java_class(jvm, "org.apache.parquet.format.Util").readPageHeader
+        self._converter = java_class(jvm, PARQUET_CONVERTER)(state.conf())
         self._known: set[tuple[str, str]] = set()
 
     def has_checksums(self, name: str) -> bool:

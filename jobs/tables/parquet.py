@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.storage.java import HADOOP_FILE, HADOOP_PATH, PARQUET_CONVERTER, PARQUET_READER, java_class
 from jobs.tables.scores import UNREADABLE, column, type_parts
 from sentiment_core.errors import InputError
 
@@ -82,16 +83,17 @@ def _schema_of(session: SparkSession, files: Sequence[str]) -> tuple[T.StructTyp
     """Columns of files, and what those are that Spark has no type for."""
     jvm: Any = session._jvm
     state = session._jsparkSession.sessionState()
-    conf, parquet = state.newHadoopConf(), jvm.org.apache.parquet
-    spark: Any = jvm.org.apache.spark.sql.execution.datasources.parquet
-    converter = spark.ParquetToSparkSchemaConverter(state.conf())
+    conf = state.newHadoopConf()
+    converter = java_class(jvm, PARQUET_CONVERTER)(state.conf())
+    a_path, a_list = java_class(jvm, HADOOP_PATH), java_class(jvm, "java.util.ArrayList")
+    a_file, a_reader = java_class(jvm, HADOOP_FILE), java_class(jvm, PARQUET_READER)
+    a_message = java_class(jvm, "org.apache.parquet.schema.MessageType")
     fields: dict[str, T.StructField] = {}
     first: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     seen: set[str] = set()
     for file in files:
-        path = jvm.org.apache.hadoop.fs.Path(file)
-        reader = parquet.hadoop.ParquetFileReader.open(parquet.hadoop.util.HadoopInputFile.fromPath(path, conf))
+        reader = a_reader.open(a_file.fromPath(a_path(file), conf))
         try:
             message = reader.getFileMetaData().getSchema()
         finally:
@@ -100,10 +102,10 @@ def _schema_of(session: SparkSession, files: Sequence[str]) -> tuple[T.StructTyp
             continue
         seen.add(text)
         for kind in message.getFields():
-            one = jvm.java.util.ArrayList()
+            one = a_list()
             one.add(kind)
             try:
-                converted = converter.convert(parquet.schema.MessageType("one", one)).json()
+                converted = converter.convert(a_message("one", one)).json()
                 (field,) = T.StructType.fromJson(json.loads(converted))
             except (PySparkException, Py4JError):
                 field = T.StructField(kind.getName(), T.NullType())

@@ -20,6 +20,7 @@ from jobs.raw.conversion import Converted, RawFile, convert, describe_converted,
 from jobs.raw.options import FILE_FORMATS, ReadingSettings
 from jobs.raw.sources import GLOB_CHARACTERS, DataFiles, choose_files
 from jobs.spark.errors import spark_condition
+from jobs.storage.java import HADOOP_PATH, java_class
 from jobs.tables.exact import exact_reader
 from jobs.tables.folders import folder_keys, has_empty_value, refuse_overridden, with_folder_columns
 from jobs.tables.parquet import read_parquet
@@ -236,7 +237,7 @@ def hadoop_path(session: SparkSession, location: str) -> tuple[Any, Any]:
     if ":" in location and not _ABSOLUTE.match(location):
         location = f"./{location}"  # else what stands before the colon would be a scheme
     try:
-        path = jvm.org.apache.hadoop.fs.Path(location)
+        path = java_class(jvm, HADOOP_PATH)(location)
         fs = path.getFileSystem(session._jsparkSession.sessionState().newHadoopConf())
         return fs, path.makeQualified(fs.getUri(), fs.getWorkingDirectory())
     except (Py4JJavaError, PySparkException) as error:
@@ -369,7 +370,7 @@ def _local(session: SparkSession, location: str) -> Iterator[Path]:
     jvm: Any = session._jvm
     with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
         target = Path(folder) / "file"
-        fs.copyToLocalFile(False, path, jvm.org.apache.hadoop.fs.Path(target.as_uri()), True)
+        fs.copyToLocalFile(False, path, java_class(jvm, HADOOP_PATH)(target.as_uri()), True)
         yield target
 
 
@@ -377,12 +378,12 @@ def _shared(session: SparkSession, folder: Path, workspace: str) -> str:
     """Put converted files where executors on other machines reach them, until this application ends."""
     jvm: Any = session._jvm
     fs, root = hadoop_path(session, workspace)
-    area = jvm.org.apache.hadoop.fs.Path(root, f"_reading-{session.sparkContext.applicationId}")
-    target = jvm.org.apache.hadoop.fs.Path(area, folder.name)
+    area = java_class(jvm, HADOOP_PATH)(root, f"_reading-{session.sparkContext.applicationId}")
+    target = java_class(jvm, HADOOP_PATH)(area, folder.name)
     if not fs.exists(target):
         fs.mkdirs(area)
         fs.deleteOnExit(area)
-        fs.copyFromLocalFile(jvm.org.apache.hadoop.fs.Path(folder.as_uri()), target)
+        fs.copyFromLocalFile(java_class(jvm, HADOOP_PATH)(folder.as_uri()), target)
     return str(target.toString())
 
 

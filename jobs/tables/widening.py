@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.storage.java import HADOOP_FILE, HADOOP_PATH, PARQUET_READER, java_class
 from sentiment_core.errors import InputError, shown
 
 __all__ = ["read_alike", "union_alike"]
@@ -60,10 +61,9 @@ def _without_type(session: SparkSession, file: str) -> frozenset[str]:
     """Columns that hold only NULL and have no type, as other tools write them; Spark takes them for whole numbers."""
     jvm: Any = session._jvm
     conf = session._jsparkSession.sessionState().newHadoopConf()
-    path = jvm.org.apache.hadoop.fs.Path(file)
-    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(
-        jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(path, conf)
-    )
+    path = java_class(jvm, HADOOP_PATH)(file)
+    opened = java_class(jvm, HADOOP_FILE).fromPath(path, conf)
+    reader = java_class(jvm, PARQUET_READER).open(opened)
     try:
         fields = reader.getFileMetaData().getSchema().getFields()
         kinds = {field.getName(): field.getLogicalTypeAnnotation() for field in fields}

@@ -81,7 +81,7 @@ def begin_run(run_id: str) -> None:
 
 def log_spark(jvm: Any) -> None:
     """Name the run in Spark's own log, too."""
-    jvm.java.lang.System.setProperty(_RUN_PROPERTY, _PRESENT["run_id"] or "")
+    getattr(jvm, "java.lang.System").setProperty(_RUN_PROPERTY, _PRESENT["run_id"] or "")
 
 
 @contextmanager
