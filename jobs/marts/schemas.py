@@ -277,7 +277,10 @@ def mart_schema(mart: str, *, product_type: T.DataType | None = None) -> T.Struc
 def shaped(frame: DataFrame, schema: T.StructType) -> DataFrame:
     """The columns of a mart in their order, with their types and comments; others are dropped."""
     return frame.select(
-        *(F.col(field.name).cast(field.dataType).alias(field.name, metadata=field.metadata) for field in schema)
+        *(
+            F.col(field.name).cast(field.dataType.simpleString()).alias(field.name, metadata=field.metadata)
+            for field in schema
+        )
     )
 
 

@@ -93,8 +93,8 @@ def spark_session(app_name: str) -> SparkSession:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     fallback = start_java()
     try:
-        running = SparkSession.getActiveSession()
-        if running is not None and _has(running, fallback):
+        running = SparkSession._instantiatedSession  # the one that the builder would return
+        if running is not None and running.sparkContext._jsc is not None and _has(running, fallback):
             return running
         conf = SparkConf()
         for name, value in fallback.items():

@@ -15,6 +15,9 @@ from jobs.spark.session import spark_session
 from sentiment_core.artifact import Architecture, Decision, Model, save_model
 from sentiment_core.text.pipeline import TextPipeline, TextSettings, build_vocabulary
 
+_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+_COMPILED = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
@@ -24,8 +27,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
         settings = {
             "spark.sql.shuffle.partitions": 2,
-            # Tests plan the same queries again and again.
-            "spark.sql.codegen.cache.maxEntries": 3000,
+            # Spark would generate and compile Java for each plan, which takes longer than a small table. In processes
+            # and clusters of their own (demo, notebooks, faults, submit script) plans are compiled, as users have it.
+            **_INTERPRETED,
+            "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
             # The text of each plan is for a page that nobody opens.
             "spark.sql.ui.explainMode": "simple",
         }
@@ -36,6 +41,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         session.sparkContext.setLogLevel("OFF")
         yield session
         session.stop()
+
+
+@pytest.fixture
+def compiling(spark: SparkSession) -> Iterator[SparkSession]:
+    """The session, which compiles its plans as Spark does by default."""
+    for name, value in _COMPILED.items():
+        spark.conf.set(name, value)
+    yield spark
+    for name, value in _INTERPRETED.items():
+        spark.conf.set(name, value)
 
 
 @pytest.fixture(scope="session")

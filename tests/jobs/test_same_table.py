@@ -17,7 +17,7 @@ from tests.support import digests
     reason="no digests are stored for this processor; `python -m tests.support.digests --store` adds them",
 )
 def test_the_samples_table_and_marts_have_the_stored_bits(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiling: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli, "stop_spark", lambda: None)
     assert digests.differences(digests.of_job(tmp_path), digests.processor()) == [], digests.RENEW

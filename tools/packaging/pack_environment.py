@@ -31,7 +31,19 @@ __all__ = ["main"]
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 # What scoring imports; the packages that these need come by themselves.
-ROOTS = ("numpy", "pandas", "pyarrow", "onnxruntime", "onnx", "ml-dtypes", "safetensors", "chardet", "py4j", "pyspark")
+ROOTS = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "onnxruntime",
+    "onnx",
+    "ml-dtypes",
+    "safetensors",
+    "chardet",
+    "prometheus-client",
+    "py4j",
+    "pyspark",
+)
 # Of these packages: tests and headers; of onnxruntime and Arrow what scoring never imports; of PySpark what is Spark's.
 LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests?|testing)/|\.(pyi|pxd|pyx|h|hpp|a)$|^(\.\.|bin)/"

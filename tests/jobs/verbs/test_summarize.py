@@ -199,7 +199,7 @@ def test_refreshing_some_days_gives_what_a_full_rebuild_gives(
 
 @pytest.mark.slow
 def test_compiled_and_interpreted_marts_are_the_same(
-    tmp_path: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch, spark: SparkSession
+    tmp_path: Path, summarize: Summarize, monkeypatch: pytest.MonkeyPatch, compiling: SparkSession
 ) -> None:
     write_scores(tmp_path / "scores", n_days=6)
     found = []
@@ -207,7 +207,7 @@ def test_compiled_and_interpreted_marts_are_the_same(
         monkeypatch.setattr(refresh, "COMPILED_FROM", least)
         assert summarize("--rebuild", "--label-column", "stars", "--positive-above", "3")[0] == 0
         found.append({name: mart(tmp_path / "marts", name) for name in KEYS})
-        assert spark.conf.get("spark.sql.codegen.wholeStage") == "true"
+        assert compiling.conf.get("spark.sql.codegen.wholeStage") == "true"
     compiled, of_trees = found
     for name in set(KEYS) - {"run_history"}:
         assert compiled[name].equals(of_trees[name]), name
