@@ -35,7 +35,7 @@ test test-all: export OMP_NUM_THREADS := 1
 workers := -n auto --dist loadfile --no-loadscope-reorder
 
 test: .venv/dev-is-ready ## run the tests, every promise among them, in minutes (ARGS="-k text" for some of them)
-	@$(bin)/pytest $(workers) -m "not slow" $(ARGS)
+	@$(bin)/pytest $(workers) -m "not slow" --hypothesis-profile=fewer $(ARGS)
 
 test-all: .venv/dev-is-ready ## run all tests, the slow ones too (ARGS="-k text" for some of them)
 	@$(bin)/pytest $(workers) $(ARGS)

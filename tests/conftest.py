@@ -21,6 +21,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of benchmarks that import it themse
 settings.register_profile(
     "sentiment", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
+# What `make test` takes: a third of the examples that `make test-all` has.
+settings.register_profile("fewer", settings.get_profile("sentiment"), max_examples=20)
 settings.load_profile("sentiment")
 
 

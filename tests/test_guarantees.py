@@ -93,11 +93,13 @@ def targets() -> set[str]:
     return {name for text in texts for name in re.findall(r"^([a-z-]+):", text, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_every_promise_has_its_proof_and_every_campaign_its_figures(document: str, tests: dict[str, list[str]]) -> None:
     assert len(list(rows(document))) > 20
     assert faults(document, tests=tests, targets=targets()) == []
 
 
+@pytest.mark.slow
 def test_the_fixtures_find_what_there_is(tests: dict[str, list[str]]) -> None:
     assert "integrity" in tests["tests/core/test_mutated_models.py::test_every_mutated_model_is_refused_in_a_sentence"]
     assert tests["tests/jobs/test_faults.py::test_the_matrix_notices_a_naive_overwrite"] == ["make test-all"]

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,16 +21,22 @@ from tests.support.daemons import QUICK_JAVA, daemon, executors_logs
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def gpu_discovery(tmp_path: Path) -> Path:
-    script = tmp_path / "gpus.sh"
+@pytest.fixture(scope="module")
+def gpu_discovery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("gpus") / "gpus.sh"
     script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["0", "1"]}\'\n')
     script.chmod(0o755)
     return script
 
 
-@pytest.fixture
-def master(tmp_path: Path, gpu_discovery: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the executors write their logs."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def master(work: Path, gpu_discovery: Path) -> Iterator[str]:
     """URL of a cluster of one worker with two cores and two announced GPUs."""
     with ExitStack() as stack:
         port = stack.enter_context(
@@ -42,7 +48,7 @@ def master(tmp_path: Path, gpu_discovery: Path) -> Iterator[str]:
         stack.enter_context(
             daemon(
                 "worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "-c", "2", "-m", "3g",
-                "-d", str(tmp_path / "work"), port,
+                "-d", str(work), port,
                 until=r"(Successfully registered with master)",
                 environment={
                     **os.environ,
@@ -54,11 +60,12 @@ def master(tmp_path: Path, gpu_discovery: Path) -> Iterator[str]:
         yield port
 
 
-def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
-    master: str, gpu_discovery: Path, model_path: Path, tmp_path: Path
-) -> None:
-    reviews = generate_reviews(200)
-    pq.write_table(reviews, tmp_path / "in.parquet")
+Submit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def submit(master: str, gpu_discovery: Path, model_path: Path, tmp_path: Path) -> Submit:
+    """Score ``in.parquet`` into ``scores`` on the cluster."""
 
     def submit(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -80,6 +87,14 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
             },
         )  # fmt: skip
 
+    return submit
+
+
+def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
+    master: str, submit: Submit, model_path: Path, work: Path, tmp_path: Path
+) -> None:
+    reviews = generate_reviews(200)
+    pq.write_table(reviews, tmp_path / "in.parquet")
     done = submit("--groups", "2")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -89,11 +104,13 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
     assert sorted(table["review_id"].to_pylist()) == sorted(reviews["review_id"].to_pylist())
     assert set(table["model_sha256"].to_pylist()) == {load_model(model_path).sha256}
     # By the job's log settings: neither files' names nor else what nobody needs.
-    assert " INFO " not in executors_logs(tmp_path / "work")
+    assert " INFO " not in executors_logs(work)
 
-    before = sorted(tmp_path.glob("scores/**/*.parquet"))
-    # No engine finds a GPU behind the announced addresses.
+
+@pytest.mark.slow
+def test_an_announced_gpu_that_no_engine_finds_ends_the_run(submit: Submit, tmp_path: Path) -> None:
+    pq.write_table(generate_reviews(200), tmp_path / "in.parquet")
     refused = submit("--device", "gpu", "--run-date", "2026-11-24")
     assert refused.returncode == 6
     assert "cannot use GPU" in refused.stderr.splitlines()[-1]
-    assert sorted(tmp_path.glob("scores/**/*.parquet")) == before
+    assert not list(tmp_path.glob("scores/**/*.parquet"))

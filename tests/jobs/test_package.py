@@ -102,6 +102,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+@pytest.mark.slow
 def test_executors_without_the_project_score_with_the_shipped_environment(
     master: str, elsewhere: list[str], archive: Path, model: Model, model_path: Path, shared: Path
 ) -> None:

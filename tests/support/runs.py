@@ -72,7 +72,12 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, *, failing: str) -> None:
         monkeypatch.setattr(Path, "replace", _fail)
     else:
         whole_file = Path.open
-        monkeypatch.setattr(Path, "open", lambda *arguments: _HalfFile(whole_file(*arguments), failing=failing))
+
+        def opened(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+            file = whole_file(path, mode, *rest, **options)
+            return _HalfFile(file, failing=failing) if "w" in mode else file
+
+        monkeypatch.setattr(Path, "open", opened)
 
 
 def _fail(*_: Any, **__: Any) -> None:

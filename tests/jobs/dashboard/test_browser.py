@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from jobs.dashboard import DashboardSettings, make_dashboard
 from jobs.dashboard.reader import OpenMarts
 from jobs.dashboard.render import render_page
 from sentiment_core.artifact import bundled_model_path, load_model
@@ -44,11 +45,12 @@ def marts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_marts(root / "marts", products=NAMES, n_days=40, n_runs=12, model=sha256, terms=TERMS, labelled=True)
 
 
-@pytest.fixture
-def page(sentiment: Any, marts: Path, tmp_path: Path) -> Path:
-    code, _, sentence = sentiment("dashboard", "--marts", marts, "--output", tmp_path / "page.html")
-    assert code == 0, sentence
-    return tmp_path / "page.html"
+@pytest.fixture(scope="module")
+def page(marts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed."""
+    page = tmp_path_factory.mktemp("page") / "page.html"
+    make_dashboard(DashboardSettings(marts=str(marts), output=page))
+    return page
 
 
 def expect_products(page: Page, names: list[str]) -> None:

@@ -21,6 +21,7 @@ from jobs.marts.drift import DriftLimits
 from sentiment_core.artifact import bundled_model_path, load_model, save_model
 from tests.support.made_marts import MODEL, write_last_day, write_marts
 from tests.support.models import tiny_model
+from tests.support.runs import fill_disk
 
 ROOT = Path(__file__).parents[3]
 
@@ -344,12 +345,9 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(
     page = tmp_path / "page.html"
     page.write_text("<!DOCTYPE HTML>the old page")
 
-    def full(self: Path, content: bytes) -> int:
-        self.touch()
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    fill_disk(monkeypatch, failing="write")
     code, _, sentence = sentiment("dashboard", "--marts", marts, "--output", page)
+    monkeypatch.undo()
     assert (code, "No space left on device" in sentence) == (3, True)
     assert page.read_text() == "<!DOCTYPE HTML>the old page"
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -86,7 +86,7 @@ def explore(run: Run, later: Run, *, exchanges: bool, tables: tuple[Table, ...],
     ("exchanges", "again"),
     [
         pytest.param(True, False, id="exchange-another run"),
-        pytest.param(False, True, id="two renames-the same run"),
+        pytest.param(False, True, id="two renames-the same run", marks=pytest.mark.slow),
         pytest.param(True, True, id="exchange-the same run", marks=pytest.mark.slow),
         pytest.param(False, False, id="two renames-another run", marks=pytest.mark.slow),
     ],
@@ -130,7 +130,10 @@ def test_after_recovery_a_run_is_published_as_a_whole_or_not_at_all(exchanges: b
     assert seen == {True, False}
 
 
-@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.parametrize(
+    "exchanges",
+    [pytest.param(True, id="exchange"), pytest.param(False, id="two renames", marks=pytest.mark.slow)],
+)
 def test_a_run_that_fails_publishes_nothing(exchanges: bool) -> None:
     """One operation fails, and then the process dies at each operation of its clearing up, or never."""
     run, nothing = publishing("first", NEW), publishing("nothing", {})

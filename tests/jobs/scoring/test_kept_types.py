@@ -43,6 +43,9 @@ TYPES = {
 }
 NULLS = {"no null": "false", "null first": f"id < {BATCH + 10}", "null late": f"id >= {ROWS - 40}", "all null": "true"}
 
+# Only a plan that is compiled reads Parquet in columns, as a user's does.
+pytestmark = pytest.mark.usefixtures("compiling")
+
 
 def bits(table: pa.Table) -> dict[str, str]:
     """Each column as text that is equal only if every bit of it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,10 +68,15 @@ def test_what_the_submit_script_asks_for_needs_no_import_of_spark() -> None:
 def test_a_java_with_its_archive_takes_the_classes_from_it_and_writes_nothing_about_it(
     tmp_path: Path,
 ) -> None:
-    made = subprocess.run([sys.executable, "-c", MAKE, tmp_path], capture_output=True, text=True, cwd=ROOT)
-    assert made.returncode == 0, made.stderr
-    assert "MB" in made.stdout
-    (archive,) = tmp_path.glob("*.jsa")
+    archive = tmp_path / "classes.jsa"
+    existing = archive_path(os.environ)
+    if existing is not None and existing.is_file():  # by the set-up
+        shutil.copyfile(existing, archive)
+    else:
+        made = subprocess.run([sys.executable, "-c", MAKE, tmp_path], capture_output=True, text=True, cwd=ROOT)
+        assert made.returncode == 0, made.stderr
+        assert "MB" in made.stdout
+        (archive,) = tmp_path.glob("*.jsa")
     for is_whole in (True, False):
         log = f"-Xlog:class+load:file={tmp_path}/loaded"
         arguments = f"--master local[1] --driver-java-options '{log}' pyspark-shell"

@@ -87,7 +87,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     ("options", "engine", "most"),
     [
         (["--precision", "float32"], "onnx float32", 1e-5),
-        pytest.param(["--engine", "mxnet"], "mxnet float32", 1e-5, marks=needs_mxnet),
+        pytest.param(["--engine", "mxnet"], "mxnet float32", 1e-5, marks=[needs_mxnet, pytest.mark.slow]),
         ([], "onnx int8", 0.05),  # six units of random weights average no rounding away
     ],
     ids=lambda value: value if isinstance(value, str) else "",
