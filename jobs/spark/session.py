@@ -103,9 +103,13 @@ def spark_session(app_name: str) -> SparkSession:
             else:
                 conf.setIfMissing(name, value)
         conf.set("spark.master", retrying(conf.get("spark.master") or "", conf.get("spark.task.maxFailures") or ""))
-        return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+        session = SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise _did_not_start(error) from error
+    # PySpark asks Java for these classes at each use, by names that fit several packages.
+    for name in ("PythonSQLUtils", "PythonUtils", "functions"):
+        setattr(session._jvm, name, getattr(session._jvm, name))
+    return session
 
 
 def _has(session: SparkSession, settings: Mapping[str, str]) -> bool:
