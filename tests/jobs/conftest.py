@@ -24,7 +24,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         # Java's second compiler and its threads for garbage would take longer than they save. Without the second
         # compiler there are 48 MB for compiled code, which some hundred plans fill; all that follow are interpreted.
-        java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
+        java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m -Xmn512m"
         settings = {
             "spark.sql.shuffle.partitions": 2,
             # Spark would generate and compile Java for each plan, which takes longer than a small table. In processes
