@@ -68,10 +68,9 @@ def test_what_the_submit_script_asks_for_needs_no_import_of_spark() -> None:
 def test_a_java_with_its_archive_takes_the_classes_from_it_and_writes_nothing_about_it(
     tmp_path: Path,
 ) -> None:
-    archive = tmp_path / "classes.jsa"
     existing = archive_path(os.environ)
     if existing is not None and existing.is_file():  # by the set-up
-        shutil.copyfile(existing, archive)
+        archive = Path(shutil.copy(existing, tmp_path))
     else:
         made = subprocess.run([sys.executable, "-c", MAKE, tmp_path], capture_output=True, text=True, cwd=ROOT)
         assert made.returncode == 0, made.stderr
