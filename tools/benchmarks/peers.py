@@ -226,7 +226,14 @@ def _fasttext(prepared: Path, teacher: Path | None, store: Path) -> Score:
         )
         (store / "fasttext.txt").write_text("".join(lines))
         model = fasttext.train_supervised(
-            str(store / "fasttext.txt"), wordNgrams=2, dim=50, epoch=5, lr=0.25, minCount=2, thread=available_cores()
+            str(store / "fasttext.txt"),
+            wordNgrams=2,
+            dim=50,
+            epoch=5,
+            lr=0.25,
+            minCount=2,
+            thread=available_cores(),
+            verbose=0,
         )
         model.save_model(str(place))
     model = fasttext.load_model(str(place))
@@ -343,11 +350,22 @@ def _plot(found: dict[str, Any], path: Path) -> None:
         if accuracy >= max(other for cheaper, other, _ in points if cheaper <= price)
     ]
     axis.plot(*zip(*front), color="tab:grey", linewidth=1, zorder=1)
-    for price, accuracy, name in points:
+    for place, (price, accuracy, name) in enumerate(points):
         axis.scatter(price, accuracy, color="tab:blue" if name.startswith("SentimentNet") else "black", zorder=2)
-        axis.annotate(name, (price, accuracy), xytext=(6, -12), textcoords="offset points", fontsize=8)
+        # Above and below by turns, since neighbours are close.
+        below = place % 2 == 1
+        axis.annotate(
+            name.replace(", ", "\n"),
+            (price, accuracy),
+            xytext=(0, -8 if below else 8),
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            va="top" if below else "bottom",
+        )
     axis.set(xscale="log", xlabel="price of a million reviews", ylabel="accuracy, mean over the kinds, %")
-    axis.margins(x=0.35, y=0.2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.margins(x=0.15, y=0.25)
     figure.savefig(path, metadata={"Date": None})
 
 
