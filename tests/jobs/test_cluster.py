@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
 
 from jobs.demo.sample_reviews import generate_reviews
 from sentiment_core.artifact import load_model
@@ -108,9 +110,15 @@ def test_a_standalone_cluster_scores_and_each_task_reports_its_own_gpu(
 
 
 @pytest.mark.slow
-def test_an_announced_gpu_that_no_engine_finds_ends_the_run(submit: Submit, tmp_path: Path) -> None:
+def test_an_announced_gpu_that_no_engine_finds_ends_the_run_and_leaves_the_output(
+    submit: Submit, sentiment: Any, spark: SparkSession, model_path: Path, tmp_path: Path
+) -> None:
     pq.write_table(generate_reviews(200), tmp_path / "in.parquet")
+    given = ("--input", tmp_path / "in.parquet", "--output", tmp_path / "scores", "--model", model_path)
+    assert sentiment("score", *given, "--run-date", "2026-11-23")[0] == 0
+    before = {path: path.read_bytes() for path in sorted(tmp_path.glob("scores/**/*.parquet"))}
+    assert before
     refused = submit("--device", "gpu", "--run-date", "2026-11-24")
     assert refused.returncode == 6
     assert "cannot use GPU" in refused.stderr.splitlines()[-1]
-    assert not list(tmp_path.glob("scores/**/*.parquet"))
+    assert {path: path.read_bytes() for path in sorted(tmp_path.glob("scores/**/*.parquet"))} == before

@@ -136,8 +136,8 @@ def test_a_flipped_bit_gives_the_same_scores_or_a_refusal(
     counted: dict[str, Counter[str]] = {"anywhere": Counter(), "in the footer": Counter()}
     wrong = []
     for where, first, number in (
-        ("anywhere", 0, campaign.size(5, 400)),
-        ("in the footer", start, campaign.size(3, 200)),
+        ("anywhere", 0, campaign.size(8, 400)),
+        ("in the footer", start, campaign.size(4, 200)),
     ):
         rng = random.Random(f"{writer}, {where}")
         for bit in rng.sample(range(8 * first, 8 * len(content)), number):
