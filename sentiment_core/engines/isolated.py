@@ -137,7 +137,7 @@ class IsolatedEngine:
         self, kind: str, arrays: Mapping[str, pa.Array], *, seconds: float
     ) -> tuple[str, dict[str, pa.Array]]:
         process = self.process
-        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, pipes
+        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, for the types
         try:
             write_message(process.stdin, kind, arrays)
             if not select.select([process.stdout], [], [], seconds)[0]:
@@ -151,7 +151,7 @@ class IsolatedEngine:
     def _stop(self, *, patience: float) -> int:
         """Wait for the child's end for so many seconds, then end it; returns its code."""
         process, self.process = self.process, None
-        assert process is not None  # noqa: S101
+        assert process is not None  # noqa: S101, for the types
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
         _end(process)

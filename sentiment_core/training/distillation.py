@@ -64,7 +64,7 @@ class WordSequenceModel:
             min_df=min_count,
             binary=True,
             lowercase=False,
-            token_pattern=r"\S+",  # noqa: S106
+            token_pattern=r"\S+",  # noqa: S106, of words
         )
         self._regression = LogisticRegression(C=strength, solver="liblinear", dual=True, random_state=0, max_iter=1000)
         self._ratios: Floats = np.empty(0)
