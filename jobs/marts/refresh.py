@@ -50,7 +50,7 @@ def refresh_marts(
         Rows of ``model_daily``: the last day and the week before it.
     """
     rows = sum(plan.state.folders[name].rows for name in plan.folders)
-    with interpreted(session, wanted=rows < COMPILED_FROM):
+    with interpreted(session, rows=rows, wanted=rows < COMPILED_FROM):
         return _stage_marts(session, scores, plan, tables, rebuild=rebuild)
 
 
