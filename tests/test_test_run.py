@@ -98,11 +98,12 @@ def test_the_command_again_is_one_that_a_shell_understands() -> None:
     assert shlex.split(command_again([nodeid], seed=None)) == [".venv/bin/pytest", nodeid]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "workers",
     [
         pytest.param(("-n", "0"), id="one process"),
-        pytest.param(("-n", "2", "--dist", "loadfile"), id="workers", marks=pytest.mark.slow),
+        pytest.param(("-n", "2", "--dist", "loadfile"), id="workers"),
     ],
 )
 def test_a_run_shows_what_failed_and_the_command_repeats_it(tmp_path: Path, workers: tuple[str, ...]) -> None:

@@ -348,6 +348,7 @@ def test_a_properties_file_that_cannot_be_read_is_named() -> None:
     assert (done.returncode, done.stderr) == (2, "spark-submit.sh: failed: the file /no/such cannot be read\n")
 
 
+@pytest.mark.slow
 def test_doctor_warns_of_the_cluster_that_a_properties_file_names(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "properties").write_text("spark.master: spark://h:7077\nspark.authenticate: true\n")
     done = subprocess.run(

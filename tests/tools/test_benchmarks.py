@@ -36,6 +36,7 @@ REVIEWS = 40
 # Without Spark, which costs ten seconds a start; one case with it follows.
 BARE = [name for name, case in CASES.items() if not case.spark and name != "matrix limits"]
 SPARK = ["score job, onnx int8", "predict_batch_udf, PyTorch LSTM", "pandas UDF, TF-IDF of word pairs"]
+SLOW = {*SPARK, *(name for name in BARE if name.startswith("mxnet"))}
 # Largest change of a probability from the oracle, for those with the same weights and, on these texts, the same tokens.
 CHANGES = {name: 0.05 if name.endswith("int8") else 1e-4 for name, case in CONTESTANTS.items() if case.same_weights}
 
@@ -244,7 +245,9 @@ def test_in_the_same_groups_more_executors_take_less_time_and_more_rows_more(row
     assert alone.price == pytest.approx(executors * alone.seconds / 3600)
 
 
-@pytest.mark.parametrize("name", [*BARE, *(pytest.param(name, marks=pytest.mark.slow) for name in SPARK)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in [*BARE, *SPARK]]
+)
 def test_a_case_runs_and_agrees_with_the_oracle(name: str, measurements: Runs, model: Model, reviews: Path) -> None:
     if CASES[name].missing:
         pytest.skip(f"needs {', '.join(CASES[name].missing)}")

@@ -96,8 +96,9 @@ def test_texts_on_which_the_child_fails_are_marked_and_the_others_scored(
     ("rule", "reason"),
     [
         ({"do": ["segfault"]}, "crash"),
-        ({"do": ["kill-self"]}, "memory"),  # as the kernel ends what needs too much of it
-        ({"do": ["abort"], "in": "encode"}, "crash"),
+        # As the kernel ends what needs too much of it.
+        pytest.param({"do": ["kill-self"]}, "memory", marks=pytest.mark.slow),
+        pytest.param({"do": ["abort"], "in": "encode"}, "crash", marks=pytest.mark.slow),
     ],
     ids=str,
 )

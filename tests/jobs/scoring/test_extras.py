@@ -60,6 +60,7 @@ def scores_of(folder: Path) -> pa.Table:
     return ds.dataset(folder, partitioning="hive").to_table().sort_by("review_id")
 
 
+@pytest.mark.slow
 def test_drivers_are_those_of_the_scorer_and_nothing_else_changes(
     score: Score, model: Model, model_path: Path, reviews: pa.Table, tmp_path: Path, spark: SparkSession
 ) -> None:

@@ -130,6 +130,7 @@ def test_other_columns_are_found_in_any_format_and_by_backfill(score: Run, first
     assert found == {(1, 5), (2, 1), (3, 5), (4, None)}
 
 
+@pytest.mark.slow
 def test_the_same_date_may_have_other_columns_if_nothing_else_lies_there(score: Run, tmp_path: Path) -> None:
     assert score(write(tmp_path / "a.parquet", review_id=[1, 2], stars=[5, 1]), "--keep-columns", "all")[0] == 0
     assert score(write(tmp_path / "b.parquet", review_id=[1, 2], stars=[5.5, 1]), "--keep-columns", "all")[0] == 0

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
@@ -74,7 +74,6 @@ def test_where_all_are_labelled_the_share_is_that_of_the_labels() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=0, max_size=40), st.floats(0.005, 0.3))
-@settings(max_examples=40, deadline=None)
 def test_without_a_label_both_ways_agree_and_the_interval_holds_the_share(given_p: list[float], spread: float) -> None:
     p = np.array(given_p)
     nothing = np.zeros(len(p))
@@ -91,7 +90,6 @@ def test_without_a_label_both_ways_agree_and_the_interval_holds_the_share(given_
 
 
 @given(st.integers(0, 300), st.floats(0.01, 1000))
-@settings(max_examples=25, deadline=None)
 def test_the_unit_of_the_weights_does_not_matter(n: int, unit: float) -> None:
     rng = np.random.default_rng(n)
     p, y = drawn(rng, 300)

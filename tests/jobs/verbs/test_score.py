@@ -207,6 +207,7 @@ def test_the_text_is_kept_when_it_is_named(score: Score, tmp_path: Path) -> None
     assert scores_of(tmp_path)["text"].to_pylist() == texts.to_pylist()
 
 
+@pytest.mark.slow
 def test_an_input_of_one_partition_is_spread_over_even_groups(
     score: Score, source: Path, spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -250,6 +251,7 @@ def test_a_catalog_table_is_scored(score: Score, source: Path, spark: SparkSessi
     assert len(scores_of(tmp_path)) == 300
 
 
+@pytest.mark.slow
 def test_every_parquet_file_below_a_directory_is_scored(score: Score, reviews: pa.Table, tmp_path: Path) -> None:
     for index, folder in enumerate(("in", "in/a", "in/a/b")):
         (tmp_path / folder).mkdir()
@@ -409,6 +411,7 @@ def test_clusters_defaults_do_not_make_damaged_files_vanish(
     assert code == 3, report["sentence"]
 
 
+@pytest.mark.slow
 def test_a_relative_directory_with_a_space_is_found(
     score: Score, reviews: pa.Table, tmp_path: Path, spark: SparkSession
 ) -> None:
@@ -436,6 +439,7 @@ def test_rows_without_an_id_are_spread_over_the_groups(score: Score, reviews: pa
     assert len(list((tmp_path / "scores" / "run_date=2026-11-23").glob("*.parquet"))) == 4
 
 
+@pytest.mark.slow
 def test_a_partition_column_whose_name_needs_escapes_is_replaced_again(score: Score, tmp_path: Path) -> None:
     table_at(tmp_path / "in.parquet", review_id=[1, 2], text=["x", "y"], **{"shop:id": ["a/b", "c d"]})
     for day in ("2026-11-23", "2026-11-24"):
