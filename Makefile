@@ -67,7 +67,7 @@ package: .venv/dev-is-ready ## build dist/: the wheel, and the environment that 
 # In a place of its own, so that it also mends locks that cannot be installed. For every platform: markers keep MXNet
 # away from where it has no wheel. Pins stay as they are unless ARGS say otherwise.
 lock: $(uv) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for the newest versions)
-	@$(compile) pyproject.toml --extra training --group build --output-file requirements.lock $(ARGS)
+	@$(compile) pyproject.toml --extra page --extra training --group build --output-file requirements.lock $(ARGS)
 	@$(compile) --group dev --group package --group audit --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 $(uv): Makefile

@@ -55,6 +55,11 @@ EXIT_CODES = {
     5: "a gate is closed: drift, or a calibration that is no better",
     6: "environment: a package, Java, a GPU, memory or room is missing",
 }
+_OF_MXNET = "it has wheels for Python 3.11 on Linux x86-64 only"
+_OF_THE_PAGE = "pip install 'sentiment-warehouse[page]'"
+_CURES = dict.fromkeys(("mxnet", "gluonnlp"), _OF_MXNET) | dict.fromkeys(
+    ("duckdb", "jinja2", "markdown_it", "vl_convert"), _OF_THE_PAGE
+)
 # Spark reports a worker's exception as text.
 _WORKER_ERROR = re.compile(r"^(?:sentiment_core\.errors\.)(\w+): (.+)$", re.MULTILINE)
 
@@ -168,8 +173,7 @@ def _load(module: str) -> Any:
         package = str(error.name).partition(".")[0]
         if package in ("jobs", "sentiment_core"):
             raise
-        is_mxnet = package in ("mxnet", "gluonnlp")
-        cure = "it has wheels for Python 3.11 on Linux x86-64 only" if is_mxnet else "run `make setup`"
+        cure = _CURES.get(package, "run `make setup`")
         raise errors.EnvironmentFault(f"this verb needs {package}, which is not installed; {cure}") from error
     except OSError as error:
         raise errors.EnvironmentFault(f"MXNet cannot be loaded ({error}); install libgomp1 and libquadmath0") from error

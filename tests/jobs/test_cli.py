@@ -79,7 +79,8 @@ def test_a_package_that_was_left_out_is_named_with_the_cure() -> None:
     script = "import sys; from jobs import cli; sys.modules['duckdb'] = None; sys.exit(cli.main(['dashboard']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 6
-    assert "this verb needs duckdb, which is not installed; run `make setup`" in done.stderr.splitlines()[-1]
+    cure = "this verb needs duckdb, which is not installed; pip install 'sentiment-warehouse[page]'"
+    assert cure in done.stderr.splitlines()[-1]
 
 
 @needs_mxnet

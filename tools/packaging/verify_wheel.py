@@ -19,9 +19,8 @@ from tools.packaging.pythons import find_pythons
 
 __all__ = ["main", "verify"]
 
-# Beside PySpark and the page's packages, without MXNet and what it needs.
+# Beside PySpark, without MXNet and what it needs.
 LARGEST_BYTES = 450_000_000
-OF_THE_PAGE = ("_duckdb", "duckdb", "jinja2", "markdown_it", "vl_convert")
 TEXTS = ("It works well.", "It does not work at all.", "Nichts davon.", "")
 SCORING = """
 import json, sys, time
@@ -64,16 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def verify(wheel: Path, *, python: str, folder: Path) -> tuple[dict[str, object], str]:
     """What the installed wheel said of itself, and what is wrong with it."""
     ours = folder / "bin" / "python"
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]
-    for command in (
-        [python, "-m", "venv", folder],
-        # MXNet's and PySpark's source packages are built with them.
-        [ours, "-m", "pip", "install", *quiet, "setuptools", "wheel"],
-        [ours, "-m", "pip", "install", *quiet, wheel],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/")
-        if done.returncode:
-            return {}, f"{' '.join(map(str, command[:4]))} ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
+    install = [ours, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]
+    # MXNet's and PySpark's source packages are built with them.
+    problem = run([python, "-m", "venv", folder]) or run([*install, "setuptools", "wheel"]) or run([*install, wheel])
+    if problem:
+        return {}, problem
     # Twice, because the first run compiles.
     for _ in range(2):
         done = subprocess.run([ours, "-c", SCORING, json.dumps(TEXTS)], capture_output=True, text=True, cwd="/", env={})
@@ -81,15 +75,30 @@ def verify(wheel: Path, *, python: str, folder: Path) -> tuple[dict[str, object]
         return {}, f"scoring ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
     found: dict[str, object] = json.loads(done.stdout)
     (packages,) = folder.glob("lib/python3*/site-packages")
-    others = [part for part in packages.iterdir() if part.name not in ("pyspark", "pip", "setuptools", "wheel")]
-    page = sum(size_of(part) for part in others if part.name.startswith(OF_THE_PAGE))
-    size = sum(map(size_of, others)) - page
+    size = size_beside_pyspark(packages)
+    if problem := run([*install, f"{wheel}[page]"]) or run([ours, "-c", "import jobs.dashboard.run"]):
+        return found, problem
+    page = size_beside_pyspark(packages) - size
     found |= {"megabytes_beside_pyspark": round(size / 1e6), "megabytes_of_the_page": round(page / 1e6)}
     if found.pop("spark") or found["imported"]:
         return found, f"scoring imports PySpark, or its import {found['imported']}"
     if size > LARGEST_BYTES and not (packages / "mxnet").exists():
-        return found, f"{size / 1e6:.0f} MB are installed beside PySpark and the page's packages"
+        return found, f"{size / 1e6:.0f} MB are installed beside PySpark"
     return found, ""
+
+
+def run(command: Sequence[str | Path]) -> str:
+    """Run a command in the root folder; returns what is wrong, or nothing."""
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    if not done.returncode:
+        return ""
+    return f"{' '.join(map(str, command[:4]))} ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
+
+
+def size_beside_pyspark(packages: Path) -> int:
+    """Bytes of what is installed, without PySpark and the packages that install."""
+    others = ("pyspark", "pip", "setuptools", "wheel", "__pycache__")
+    return sum(size_of(part) for part in packages.iterdir() if part.name not in others)
 
 
 def size_of(path: Path) -> int:
