@@ -6,9 +6,13 @@
 
 benchmark_data = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: bench bench-peers bench-spark bench-scale bench-growth bench-marts bench-shares bench-gpu
+.PHONY: bench bench-int8 bench-peers bench-spark bench-scale bench-growth bench-marts bench-shares bench-gpu
 bench: .venv/runtime-is-ready ## measure speed, memory and accuracy beside other ways (DATA=directory)
 	@$(bin)/python -m tools.benchmarks.suite $(benchmark_data) $(ARGS)
+
+bench-int8: .venv/runtime-is-ready ## measure other forms of the int8 engine (REVIEWS=file with a column text)
+	@test -n "$(REVIEWS)" || { echo "bench-int8 needs REVIEWS=file, a Parquet table with a column text" >&2; exit 2; }
+	@$(bin)/python -m tools.benchmarks.int8_forms "$(REVIEWS)" $(ARGS)
 
 bench-peers: .venv/runtime-is-ready ## measure accuracy, speed and price of what one would take instead (PREPARED=... TEACHER=...)
 	@test -n "$(PREPARED)" || { echo "bench-peers needs PREPARED=directory, which tools.bundled_model.prepare writes" >&2; exit 2; }

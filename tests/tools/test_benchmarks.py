@@ -21,7 +21,7 @@ from sentiment_core.artifact import Model, save_model
 from sentiment_core.errors import InputError, SentimentError
 from tests.support.models import WORDS, tiny_model
 from tests.support.reference import reference_probability
-from tools.benchmarks import gpu, report, runs, scale, suite
+from tools.benchmarks import gpu, int8_forms, report, runs, scale, suite
 from tools.benchmarks import limits as limits_module
 from tools.benchmarks.cases import CASES, CONTESTANTS
 from tools.benchmarks.event_log import read_event_log
@@ -305,6 +305,18 @@ def test_the_forms_of_the_job_are_measured(measurements: Runs, tmp_path: Path) -
     assert results["groups"] == 2
     assert 1 <= results["largest_group_over_mean"] <= 2
     assert 0 < results["scoring_share"]["median"] < 1
+
+
+def test_forms_of_the_int8_engine_are_measured_beside_it(
+    model: Model, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(model, tmp_path / "model")
+    assert int8_forms.main([str(reviews), "--model", str(tmp_path / "model"), "--reviews", "40", "--rounds", "1"]) == 0
+    rows = {row[1].strip(): row for row in (line.split("|") for line in capsys.readouterr().out.splitlines())}
+    assert rows["as it is"][2].strip() == "1.00"
+    assert float(rows["as it is"][4].split(",")[0]) == 0
+    assert float(rows["batches of 1,024 tokens"][4].split(",")[0]) == 0
+    assert 0 < float(rows["float32"][4].split(",")[0]) < CHANGES["onnx int8"]
 
 
 def test_without_a_gpu_its_benchmark_says_so(capfd: pytest.CaptureFixture[str]) -> None:
