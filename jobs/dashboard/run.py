@@ -26,12 +26,13 @@ class DashboardSettings:
     Parameters
     ----------
     marts : str
-        Directory of the marts.
+        Directory of the marts: the output of ``sentiment summarize``.
     output : Path
         The page; a page that is there is replaced.
     title : str
+        Of the page.
     model : tuple of Path
-        Models that scored, for their cards; none for the bundled one.
+        Models that scored, for their cards; by default the bundled one.
     """
 
     marts: str

@@ -26,8 +26,12 @@ class SummarizeSettings:
         Directory of the scores table.
     output : str
         Directory of the marts.
-    product_column, date_column, id_column : str
-        Columns of the scores table.
+    product_column : str
+        Product of a review, in the scores table.
+    date_column : str
+        Date of a review.
+    id_column : str
+        By which a file of labels names the reviews.
     label_column : str, optional
         Labels that were kept when scoring, such as stars; NULL where a review has none.
     labels : str, optional
@@ -35,9 +39,9 @@ class SummarizeSettings:
     positive_above : float
         A larger label is positive.
     positive_label : str, optional
-        The word that is positive, for labels that are words.
+        The label that is positive, where labels are words; every other one is negative, a blank is none.
     date_format : tuple of str
-        Forms of dates in texts beside 2026-11-23, as Spark writes them; the first that fits counts.
+        Forms of dates in texts beside 2026-11-23, as Spark writes them: MM/dd/yyyy; the first that fits counts.
     earliest_date : date
         An older review is misdated, and counted in ``data_quality`` only.
     latest_date : date, optional
@@ -51,11 +55,13 @@ class SummarizeSettings:
     core_hour_price : float, optional
         Price of a core hour, for ``run_history``, 0 or more.
     fail_on_drift : bool
-        Publish nothing if the last day drifted.
-    drift_against : str
-        One of `DRIFT_REFERENCES`, or ``both``.
-    drift_warn, drift_fail : float
-        Stability indices from which a day is worth a warning, and closes the gate.
+        Publish nothing, with exit code 5, if the last day drifted.
+    drift_against : str, one of `DRIFT_REFERENCES`, or ``both``
+        What the last day is compared with.
+    drift_warn : float
+        Stability index from which a day is worth a warning.
+    drift_fail : float
+        Stability index from which a day closes the gate.
     drift_min_rows : int
         Scored reviews that both histograms need.
 
@@ -133,12 +139,13 @@ class CompareSettings:
     run_id : tuple of str
         Only rows of these runs; none for all.
     id_column : str
+        Names the reviews.
     label_column : str, optional
         Labels that were kept: numbers, booleans or words.
     positive_above : float
         A larger label is positive.
     positive_label : str, optional
-        The word that is positive, for labels that are words.
+        The label that is positive, where labels are words; every other one is negative, a blank is none.
     largest : int
         Reviews to name, 0 to 10,000.
 

@@ -25,39 +25,40 @@ class ScoringSettings:
     Parameters
     ----------
     input : tuple of str
-        Reviews: files, directories, patterns like ``reviews/*.csv``, URIs, or one table of the catalog.
-    input_format : str, optional
-        One of `INPUT_FORMATS`; by default the name decides, else it is ``parquet``.
+        Reviews: files, directories, patterns like 'reviews/*.csv', URIs, or one table of the catalog.
+    input_format : str, one of `INPUT_FORMATS`, optional
+        By default as the name says, else ``parquet``.
     reading : ReadingSettings
         How CSV and JSON files are read.
     output : str
         Directory of the scores table.
     model : tuple of str
-        Directories, each with or without ``NAME=`` before it; none for the bundled model. Named models get a column
-        ``positive_probability_NAME`` each.
+        Directories, by default the bundled model; named ones get a column ``positive_probability_NAME`` each.
     drivers : int
-        How many words and pairs that moved a review most are named, 0 to 100.
+        How many words and pairs are named that moved a review most, 0 to 100.
     id_column : str
-        ``none`` makes a stable id of each row's content, as the column ``review_id``.
+        Names the reviews; ``none`` makes a stable id of each row's content, as the column ``review_id``.
     text_column : str
+        Where the review is; ``A.B`` is the field B of the column A.
     keep_columns : str
-        Columns that the output repeats: ``A,B:OTHER`` keeps B under the name OTHER, ``all`` keeps every column.
+        Columns that the output repeats; ``B:OTHER`` keeps B under the name OTHER, ``all`` keeps every column.
     cast : tuple of Cast
-        Columns that are read as another type; a value that would change is refused. Made by `parse_cast`.
+        Columns that are read as another type; a value that would change is refused.
     date_format : tuple of str
-        Forms of dates in texts beside 2026-11-23, as Spark writes them; the first that fits counts.
+        Forms of dates in texts beside 2026-11-23, as Spark writes them: MM/dd/yyyy; the first that fits counts.
     where : tuple of Condition
-        Only rows for which all of them hold are scored. Made by `parse_condition`.
+        Only rows for which all of them hold are scored: COLUMN = 'text', COLUMN >= 3, COLUMN in (1, 2), COLUMN is not
+        null.
     partition_by : str
         Column that partitions the output.
-    engine : str
-        One of `ENGINES`.
-    precision : str
-        One of `PRECISIONS`.
-    device : str
-        One of `DEVICES`.
+    engine : str, one of `ENGINES`
+        What computes.
+    precision : str, one of `PRECISIONS`
+        Of the engine's numbers.
+    device : str, one of `DEVICES`
+        Where it computes.
     groups : int, optional
-        Groups that the rows are scored in, 1 to 1,000,000; by default rows and cores decide.
+        Groups that the rows are scored in, 1 to 1,000,000; by default as rows and cores ask for.
     max_failed_ratio : float
         Largest share of failed rows that is published, 0 to 1.
     only_new : bool
@@ -140,7 +141,7 @@ class BackfillSettings(ScoringSettings):
     first, last : date
         The range, both included.
     date_column : str, optional
-        Date of a row; or each name of the input that has ``{date}`` in it leads to the rows of a date.
+        Date of a row; or write ``{date}`` into the input, which then names the rows of one date each.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from jobs.scoring.run import load_models
 from jobs.scoring.settings import BackfillSettings
 from jobs.spark.session import spark_session
 from jobs.verbs.options import add_scoring_arguments, date_option
-from jobs.verbs.settings import settings_from
+from jobs.verbs.settings import add_option, settings_from
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scoring_arguments(parser)
     for option, name in (("--from", "first"), ("--to", "last")):
         parser.add_argument(option, dest=name, required=True, type=date_option(option), metavar="YYYY-MM-DD")
-    parser.add_argument(
-        "--date-column", metavar="NAME", help="date of a row; or write {date} into --input, one place a date"
-    )
+    add_option(parser, BackfillSettings, "date_column", metavar="NAME")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:

@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from jobs.labels.grades import POSITIVE_LABEL_HELP
 from jobs.marts.comparison import SIDES
 from jobs.marts.settings import CompareSettings
 from jobs.marts.side_by_side import compare
 from jobs.spark.session import spark_session
-from jobs.verbs.settings import settings_from
+from jobs.verbs.settings import add_option, settings_from
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``compare`` verb."""
-    parser.add_argument("--scores", required=True, metavar="PATH", help="the output of `sentiment score`")
-    parser.add_argument("--champion", metavar="NAME", help="default: the first model of the runs")
-    parser.add_argument("--challenger", metavar="NAME", help="default: the second, if there are two")
-    parser.add_argument("--run-id", action="append", default=[], metavar="ID", help="only rows of this run, repeatable")
-    parser.add_argument("--id-column", default="review_id", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--label-column", metavar="NAME", help="labels that were kept: numbers, booleans or words")
-    parser.add_argument("--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive")
-    parser.add_argument("--positive-label", metavar="WORD", help=POSITIVE_LABEL_HELP)
-    parser.add_argument("--largest", type=int, default=20, metavar="N", help="reviews to name; default: %(default)s")
+    add = partial(add_option, parser, CompareSettings)
+    add("scores", metavar="PATH")
+    for name in ("champion", "challenger", "id_column", "label_column"):
+        add(name, metavar="NAME")
+    add("run_id", metavar="ID")
+    add("positive_above", metavar="X")
+    add("positive_label", metavar="WORD")
+    add("largest", metavar="N")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:

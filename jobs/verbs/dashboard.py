@@ -5,30 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.dashboard.run import DashboardSettings, make_dashboard
-from jobs.verbs.settings import settings_from
+from jobs.verbs.settings import add_option, settings_from
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``dashboard`` verb."""
-    parser.add_argument("--marts", required=True, metavar="PATH", help="the output of `sentiment summarize`")
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FILE.html", help="the page; replaced if it is one"
-    )
-    parser.add_argument("--title", default="Review sentiment", metavar="TEXT", help="default: %(default)s")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="a model that scored, for its card, repeatable (default: the bundled one)",
-    )
+    add = partial(add_option, parser, DashboardSettings)
+    add("marts", metavar="PATH")
+    add("output", type=Path, metavar="FILE.html")
+    add("title", metavar="TEXT")
+    add("model", type=Path, metavar="DIR")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:

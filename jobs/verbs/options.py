@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 
 from jobs.raw.options import add_reading_arguments, ratio_option
-from jobs.scoring.settings import DEVICES
+from jobs.scoring.settings import DEVICES, ScoringSettings
 from jobs.shaping.casts import CAST_TYPES, parse_cast
 from jobs.shaping.conditions import parse_condition
 from jobs.tables.dates import date_format
 from jobs.tables.reading import INPUT_FORMATS
+from jobs.verbs.settings import add_option, meanings
 from sentiment_core.engines.selection import ENGINES, PRECISIONS
 from sentiment_core.errors import UsageError
 
@@ -20,79 +22,28 @@ __all__ = ["add_scoring_arguments", "date_option"]
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything but the date."""
-    parser.add_argument(
-        "--input",
-        required=True,
-        nargs="+",
-        metavar="PATH|TABLE",
-        help="reviews: files, directories, patterns like 'reviews/*.csv', URIs, or a table",
-    )
-    parser.add_argument("--input-format", choices=INPUT_FORMATS, help="default: by the name, else parquet")
+    add = partial(add_option, parser, ScoringSettings)
+    add("input", action="store", nargs="+", metavar="PATH|TABLE")
+    add("input_format", choices=INPUT_FORMATS)
     add_reading_arguments(parser)
-    parser.add_argument("--output", required=True, metavar="PATH", help="directory of the scores table")
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=[],
-        metavar="[NAME=]DIR",
-        help="default: the bundled model; named ones, repeatable, get a column positive_probability_NAME each",
-    )
-    parser.add_argument(
-        "--drivers", type=_few, default=0, metavar="K", help="name the K words and pairs that moved each review most"
-    )
-    parser.add_argument(
-        "--id-column",
-        default="review_id",
-        metavar="NAME|none",
-        help="default: %(default)s; none makes a stable id of each row's content, as the column review_id",
-    )
-    parser.add_argument("--text-column", default="text", metavar="NAME")
-    parser.add_argument(
-        "--keep-columns",
-        default="",
-        metavar="A,B:OTHER|all",
-        help="columns that the output repeats; B:OTHER keeps B under the name OTHER",
-    )
-    parser.add_argument(
-        "--cast",
-        action="append",
-        default=[],
-        type=parse_cast,
-        metavar="COLUMN=TYPE",
-        help=f"read a column as another type ({', '.join(CAST_TYPES)}); a value that would change is refused; "
-        "repeatable",
-    )
-    parser.add_argument(
-        "--date-format",
-        action="append",
-        default=[],
-        type=date_format,
-        metavar="PATTERN",
-        help="form of dates in texts beside 2026-11-23, as Spark writes it: MM/dd/yyyy; repeatable, the first that "
-        "fits counts",
-    )
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        type=parse_condition,
-        metavar="CONDITION",
-        help="score only rows for which it holds: COLUMN = 'text', COLUMN >= 3, COLUMN in (1, 2), COLUMN is not null; "
-        "given repeatedly, all must hold",
-    )
-    parser.add_argument("--partition-by", default="run_date", metavar="COLUMN")
-    parser.add_argument("--engine", choices=ENGINES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--groups", type=_positive, metavar="N", help="default: by rows and cores")
-    parser.add_argument("--max-failed-ratio", type=ratio_option("--max-failed-ratio"), default=0.001, metavar="R")
-    parser.add_argument(
-        "--only-new", action="store_true", help="score rows whose id and text this model has not scored yet"
-    )
-    parser.add_argument(
-        "--allow-empty", action="store_true", help="let an input without rows replace the rows of its run date"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check everything, score nothing")
+    add("output", metavar="PATH")
+    add("model", metavar="[NAME=]DIR")
+    add("drivers", type=_whole_number("--drivers", 0, 100), metavar="K")
+    add("id_column", metavar="NAME|none")
+    add("text_column", metavar="NAME")
+    add("keep_columns", metavar="A,B:OTHER|all")
+    types = f"{meanings(ScoringSettings)['cast']}; types: {', '.join(CAST_TYPES)}; repeatable"
+    add("cast", type=parse_cast, metavar="COLUMN=TYPE", help=types)
+    add("date_format", type=date_format, metavar="PATTERN")
+    add("where", type=parse_condition, metavar="CONDITION")
+    add("partition_by", metavar="COLUMN")
+    add("engine", choices=ENGINES)
+    add("precision", choices=PRECISIONS)
+    add("device", choices=DEVICES)
+    add("groups", type=_whole_number("--groups", 1, 1_000_000), metavar="N")
+    add("max_failed_ratio", type=ratio_option("--max-failed-ratio"), metavar="R")
+    for flag in ("only_new", "allow_empty", "dry_run"):
+        add(flag)
 
 
 def date_option(option: str) -> Callable[[str], date]:
@@ -107,13 +58,10 @@ def date_option(option: str) -> Callable[[str], date]:
     return parse
 
 
-def _positive(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 1_000_000:
-        raise UsageError(f"--groups must be a whole number from 1 to 1,000,000, not {value!r}")
-    return int(value)
+def _whole_number(option: str, least: int, most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+            raise UsageError(f"{option} must be a whole number from {least} to {most:,}, not {value!r}")
+        return int(value)
 
-
-def _few(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or not 0 <= int(value) <= 100:
-        raise UsageError(f"--drivers must be a whole number from 0 to 100, not {value!r}")
-    return int(value)
+    return parse

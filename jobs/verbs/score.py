@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 from jobs.scoring.report import ScoreReport, Timings, remarks
@@ -16,7 +15,7 @@ from jobs.scoring.run import load_models, score
 from jobs.scoring.settings import ScoreSettings
 from jobs.spark.session import spark_session
 from jobs.verbs.options import add_scoring_arguments, date_option
-from jobs.verbs.settings import settings_from
+from jobs.verbs.settings import add_option, settings_from
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,9 +23,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``score`` verb."""
     add_scoring_arguments(parser)
-    parser.add_argument(
-        "--run-date", type=date_option("--run-date"), default=date.today(), metavar="YYYY-MM-DD", help="default: today"
-    )
+    add_option(parser, ScoreSettings, "run_date", type=date_option("--run-date"), metavar="YYYY-MM-DD")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:

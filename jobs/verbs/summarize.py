@@ -9,95 +9,51 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.labels.grades import POSITIVE_LABEL_HELP
-from jobs.marts.drift import DRIFT_REFERENCES, DriftLimits, Finding
+from jobs.marts.drift import DRIFT_REFERENCES, Finding
 from jobs.marts.quality import DateWindow
 from jobs.marts.run import DriftGateError, load_known, summarize
 from jobs.marts.settings import SummarizeSettings
 from jobs.spark.session import spark_session
 from jobs.tables.dates import date_format
 from jobs.verbs.options import date_option
-from jobs.verbs.settings import settings_from
-from sentiment_core.errors import UsageError
+from jobs.verbs.settings import add_option, settings_from
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the ``summarize`` verb."""
-    limits = DriftLimits()
-    parser.add_argument("--scores", required=True, metavar="PATH", help="the output of `sentiment score`")
-    parser.add_argument("--output", required=True, metavar="PATH", help="directory of the marts")
-    parser.add_argument("--product-column", default="product_id", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--date-column", default="run_date", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--id-column", default="review_id", metavar="NAME", help="default: %(default)s")
+    add = partial(add_option, parser, SummarizeSettings)
+    for name in ("scores", "output"):
+        add(name, metavar="PATH")
+    for name in ("product_column", "date_column", "id_column"):
+        add(name, metavar="NAME")
     labels = parser.add_argument_group("known labels, which make the estimated shares surer")
     given = labels.add_mutually_exclusive_group()
-    given.add_argument(
-        "--label-column",
-        metavar="NAME",
-        help="labels that were kept when scoring, such as stars; NULL where a review has none",
-    )
-    given.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="CSV or Parquet of labelled reviews: the id column, label (0 or 1, negative or positive) and weight",
-    )
-    labels.add_argument(
-        "--positive-above", type=float, default=0.5, metavar="X", help="a larger label is positive; default: 0.5"
-    )
-    labels.add_argument("--positive-label", metavar="WORD", help=POSITIVE_LABEL_HELP)
+    add_option(given, SummarizeSettings, "label_column", metavar="NAME")
+    add_option(given, SummarizeSettings, "labels", metavar="FILE")
+    add_option(labels, SummarizeSettings, "positive_above", metavar="X")
+    add_option(labels, SummarizeSettings, "positive_label", metavar="WORD")
     dates = parser.add_argument_group("dates")
-    dates.add_argument(
-        "--date-format",
-        action="append",
-        default=[],
-        type=date_format,
-        metavar="PATTERN",
-        help="form of dates in texts beside 2026-11-23, as Spark writes it: MM/dd/yyyy; repeatable, the first that "
-        "fits counts",
-    )
-    dates.add_argument(
-        "--earliest-date",
-        type=date_option("--earliest-date"),
-        default=DateWindow().earliest,
-        metavar="YYYY-MM-DD",
-        help="an older review is misdated, and counted in data_quality only; default: %(default)s",
-    )
-    dates.add_argument(
-        "--latest-date",
-        type=date_option("--latest-date"),
-        metavar="YYYY-MM-DD",
-        help="a later review is misdated; default: the day after the run date of each row",
-    )
+    add_option(dates, SummarizeSettings, "date_format", type=date_format, metavar="PATTERN")
+    for name in ("earliest_date", "latest_date"):
+        option = f"--{name.replace('_', '-')}"
+        add_option(dates, SummarizeSettings, name, type=date_option(option), metavar="YYYY-MM-DD")
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument(
-        "--date",
-        type=_date,
-        action="append",
-        metavar="YYYY-MM-DD",
-        help="only this day, repeatable (default: what changed)",
-    )
-    chosen.add_argument("--rebuild", action="store_true", help="make the marts anew from all scores")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="a model whose validation histogram or error between domains no run report has, repeatable",
-    )
-    parser.add_argument("--core-hour-price", type=float, metavar="X", help="price of a core hour, for run_history")
+    add_option(chosen, SummarizeSettings, "date", type=date_option("--date"), default=None, metavar="YYYY-MM-DD")
+    add_option(chosen, SummarizeSettings, "rebuild")
+    add("model", type=Path, metavar="DIR")
+    add("core_hour_price", type=float, metavar="X")
     gate = parser.add_argument_group("drift gate")
-    gate.add_argument("--fail-on-drift", action="store_true", help="exit 5 and publish nothing if the last day drifted")
-    gate.add_argument("--drift-against", choices=(*DRIFT_REFERENCES, "both"), default="both", help="default: both")
-    gate.add_argument("--drift-warn", type=float, default=limits.warn, metavar="X", help="default: %(default)s")
-    gate.add_argument("--drift-fail", type=float, default=limits.fail, metavar="X", help="default: %(default)s")
-    gate.add_argument("--drift-min-rows", type=int, default=limits.min_rows, metavar="N", help="default: %(default)s")
+    add_option(gate, SummarizeSettings, "fail_on_drift")
+    add_option(gate, SummarizeSettings, "drift_against", choices=(*DRIFT_REFERENCES, "both"))
+    for name in ("drift_warn", "drift_fail"):
+        add_option(gate, SummarizeSettings, name, metavar="X")
+    add_option(gate, SummarizeSettings, "drift_min_rows", metavar="N")
 
 
 def run(options: argparse.Namespace, emit: Callable[[dict[str, Any]], None]) -> str:
@@ -136,10 +92,3 @@ def closing_sentence(report: Mapping[str, Any], findings: Sequence[Finding], *, 
     if findings and findings[0].level in ("warn", "fail", *(["not judged"] if gated else [])):
         said += f"; drift: {findings[0].sentence}"
     return said
-
-
-def _date(value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise UsageError(f"--date must be a date like 2026-11-23, not {value!r}") from None

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import inspect
-import re
 from dataclasses import fields
 from typing import Any
 
-from jobs.verbs.settings import settings_from
+from jobs.verbs.settings import add_option, settings_from
 from sentiment_core.artifact import Model, bundled_model_path, load_model
 
 __all__ = ["add_language_model", "add_settings", "language_model_from", "settings_from"]
 
-# NumPy style: names, a colon and a type; below it, indented, what they mean.
-_PARAMETER = re.compile(r"^(\w+(?:, \w+)*) : .+\n((?: {4}.+\n?)+)", re.MULTILINE)
-
 
 def add_settings(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
-    """Add ``--field-name`` for each field, with the field's default and what the docstrings say of it."""
+    """Add an option for each field of a recipe."""
     group = parser.add_argument_group("recipe")
-    meanings = _meanings(settings)
     for field in fields(settings):
-        kind = type(field.default)
-        option = "--" + field.name.replace("_", "-")
-        meaning = meanings[field.name].replace("%", "%%")
-        group.add_argument(
-            option,
-            type=kind,
-            default=field.default,
-            metavar=kind.__name__.upper(),
-            help=f"{meaning} (default: %(default)s)",
-        )
-
-
-def _meanings(settings: type[Any]) -> dict[str, str]:
-    """What is said of each parameter in the docstrings of a class and of those that it inherits from."""
-    found: dict[str, str] = {}
-    for kind in reversed(settings.__mro__):
-        for names, text in _PARAMETER.findall(inspect.cleandoc(kind.__doc__ or "")):
-            found |= dict.fromkeys(names.split(", "), " ".join(text.split()).removesuffix("."))
-    return found
+        add_option(group, settings, field.name, metavar=type(field.default).__name__.upper())
 
 
 def add_language_model(parser: argparse._ActionsContainer) -> None:

@@ -18,7 +18,7 @@ from jobs.dashboard import DashboardSettings
 from jobs.labels.reviews import LabelledInput
 from jobs.marts import CompareSettings, SummarizeSettings
 from jobs.scoring import BackfillSettings, ScoreSettings
-from jobs.verbs.settings import settings_from
+from jobs.verbs.settings import meanings, settings_from
 from sentiment_core.errors import UsageError
 
 DAYS = {"first": date(2026, 11, 1), "last": date(2026, 11, 2)}
@@ -43,6 +43,19 @@ def test_the_settings_default_to_what_the_options_do(
     verb: str, kind: type[Any], options: str, given: dict[str, Any]
 ) -> None:
     assert settings_from(parser_of(verb).parse_args(options.split()), kind) == kind(**given)
+
+
+@pytest.mark.parametrize(("verb", "kind"), [door[:2] for door in DOORS[:-1]], ids=[door[0] for door in DOORS[:-1]])
+def test_the_help_of_an_option_is_what_the_docstring_says_and_the_same_tomorrow(verb: str, kind: type[Any]) -> None:
+    said = meanings(kind)
+    options = {action.dest: action for action in parser_of(verb)._actions}
+    for field in fields(kind):
+        if field.name in ("reading", "first", "last"):
+            continue
+        option = options[field.name]
+        assert said[field.name]
+        assert (option.help or "").startswith(said[field.name]), field.name
+        assert option.default != date.today(), field.name
 
 
 @pytest.mark.parametrize(("kind", "given"), [(door[1], door[3]) for door in DOORS], ids=[door[0] for door in DOORS])

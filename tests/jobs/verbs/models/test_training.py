@@ -263,9 +263,9 @@ def test_every_option_of_a_recipe_is_explained(settings: type[Any]) -> None:
     explained = {action.dest: action.help for action in parser._actions if action.dest != "help"}
     assert explained.keys() == {field.name for field in fields(settings)}
     for name, text in explained.items():
-        assert re.fullmatch(r"[A-Z].{9,} \(default: %\(default\)s\)", text), f"{name}: {text}"
-    assert "Share of the vocabulary that a step does not see" in shown or settings is PretrainSettings
-    assert "Passes over the data (default: " in shown, "of the class that it inherits from"
+        assert re.fullmatch(r".{10,} \(default: %\(default\)s\)", text), f"{name}: {text}"
+    assert "share of the vocabulary that a step does not see" in shown or settings is PretrainSettings
+    assert "passes over the data (default: " in shown, "of the class that it inherits from"
 
 
 def test_quality_elsewhere_is_in_the_card(teach: Any, tmp_path: Path) -> None:
