@@ -42,7 +42,7 @@ def add_option(parser: argparse._ActionsContainer, kind: type[Any], name: str, *
     elif default is False:
         made["action"] = "store_true"
     elif str(field.type).startswith("tuple"):
-        made |= {"action": "append", "default": default and list(default)}
+        made |= {"action": "append", "default": None if default is None else list(default)}
         meaning += "; repeatable"
     elif default in (None, ""):
         made["default"] = default

@@ -45,6 +45,16 @@ def test_the_settings_default_to_what_the_options_do(
     assert settings_from(parser_of(verb).parse_args(options.split()), kind) == kind(**given)
 
 
+def test_an_option_that_is_repeated_is_a_tuple_of_what_was_given() -> None:
+    def parsed(verb: str, kind: type[Any], options: str) -> Any:
+        return settings_from(parser_of(verb).parse_args(options.split()), kind)
+
+    found = parsed("score", ScoreSettings, "--input a b --output out --model a=x --model y --date-format yyyy/MM/dd")
+    assert (found.input, found.model, found.date_format) == (("a", "b"), ("a=x", "y"), ("yyyy/MM/dd",))
+    found = parsed("summarize", SummarizeSettings, "--scores in --output out --date 2026-11-01 --date 2026-11-02")
+    assert found.date == tuple(DAYS.values())
+
+
 @pytest.mark.parametrize(("verb", "kind"), [door[:2] for door in DOORS[:-1]], ids=[door[0] for door in DOORS[:-1]])
 def test_the_help_of_an_option_is_what_the_docstring_says_and_the_same_tomorrow(verb: str, kind: type[Any]) -> None:
     said = meanings(kind)
