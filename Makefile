@@ -3,6 +3,8 @@
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 export ORT_DISABLE_TELEMETRY := 1
+# Each of hundreds of processes would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 .PHONY: help setup demo test test-all test-integrity mutants check docs audit package lock clean

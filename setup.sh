@@ -8,6 +8,8 @@
 # machine lacks something, and the last line is the cure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# What is compiled here is kept in .venv, whatever else may not be.
+unset PYTHONDONTWRITEBYTECODE
 
 venv=.venv/bin/python
 oldest_java=17
@@ -110,6 +112,15 @@ awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' requirements.lock >.ve
 pip_install --require-hashes -r .venv/build-tools.lock
 pip_install --require-hashes --no-build-isolation -r requirements.lock
 pip_install --no-build-isolation --editable .
+# A process that may not write bytecode would compile what it imports at each start, which takes as long as all else.
+"$venv" -c '
+from contextlib import suppress
+from importlib import import_module
+from jobs.cli import VERBS
+engines = (f"sentiment_core.engines.{name}" for name in ("onnx", "mxnet", "isolated_worker"))
+for name in ("jobs.executor", "jobs.demo.__main__", *engines, *(module for module, _ in VERBS.values())):
+    with suppress(Exception):  # of what this Python has no package for
+        import_module(name)' >/dev/null 2>&1 || true
 # Java starts faster with it, and as before without.
 say "making an archive of Spark's classes"
 "$venv" -m jobs.spark.java >/dev/null 2>&1 || true
