@@ -28,6 +28,7 @@ from sentiment_core.artifact import DIGESTS, Model, load_model, save_model
 from sentiment_core.errors import AuditError, SentimentError
 from sentiment_core.training.steps.checkpoint import load_checkpoint
 from tests.support.models import tiny_model
+from tests.support.packages import needs_mxnet
 from tools.audit import findings
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +130,7 @@ def test_a_model_with_a_pickle_in_it_is_refused_as_directory_and_as_bytes(
             load()
 
 
+@needs_mxnet
 def test_bytes_checkpoints_and_gluonnlp_files_that_are_pickles_are_refused(tmp_path: Path, trace: Path) -> None:
     from sentiment_core.language_model.gluonnlp import import_gluonnlp
 

@@ -183,3 +183,13 @@ def test_no_test_touches_a_private_name_of_the_project(path: Path) -> None:
 )  # fmt: skip
 def test_a_private_name_is_found(source: str) -> None:
     assert list(private_names(source))
+
+
+@pytest.mark.slow
+def test_without_mxnet_every_module_is_collected_or_skipped() -> None:
+    script = (
+        "import sys, pytest; sys.modules['mxnet'] = sys.modules['gluonnlp'] = None;"
+        "sys.exit(pytest.main(['--collect-only', '-q', '-n', '0', 'tests/core', 'tests/jobs/verbs']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.support.with_mxnet import mx
 from sentiment_core.artifact import Architecture, Model
 from sentiment_core.network import (
     LSTMEncoder,
@@ -21,7 +22,6 @@ from sentiment_core.network import (
 from sentiment_core.text.pipeline import PADDING_ID
 from tests.support.models import random_texts, tiny_model
 from tests.support.reference import lstm, reference_logit
-from tests.support.with_mxnet import mx
 
 ARCHITECTURE = Architecture(vocab_size=30, embed_size=5, hidden_size=6)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.with_mxnet import mx
 from sentiment_core.errors import ModelError
 from sentiment_core.language_model.gluonnlp import import_gluonnlp
 from sentiment_core.network import LSTMEncoder, encoder_parameters, write_weights
 from sentiment_core.text.pipeline import SPECIAL_TOKENS
-from tests.support.with_mxnet import mx
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

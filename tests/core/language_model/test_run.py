@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from tests.support.with_mxnet import mx
 from sentiment_core.artifact import Architecture, Model, load_model, save_model
 from sentiment_core.dataset.holdout import Split
 from sentiment_core.errors import InputError, UsageError
@@ -21,7 +22,6 @@ from sentiment_core.training.steps.corpus import Corpus
 from tests.support.models import tiny_model
 from tests.support.reference import lstm
 from tests.support.runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps
-from tests.support.with_mxnet import mx
 
 SETTINGS = PretrainSettings(
     vocab_size=600, hidden_size=16, epochs=3, batch_size=8, bptt=20, negatives=64, learning_rate=0.02

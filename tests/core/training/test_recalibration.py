@@ -203,7 +203,7 @@ def test_a_sheet_is_taken_with_its_weights_words_and_guards(
         "review_id": [guarded_name(f"r{number}") for number in range(len(texts))],
         "text": list(map(guarded, texts)),
         "label": [("Positive" if one else "negative") if place else "" for place, one in enumerate(positive)],
-        "weight": [f"{weight!r}".replace(".", ",") for weight in weights],
+        "weight": [f"{weight!r}".replace(".", ",") for weight in weights.tolist()],
         "probability_bin": ["0.1 to 0.2"] * len(texts),
     }
     sheet.write_bytes(sheet_bytes(columns))

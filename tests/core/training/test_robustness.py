@@ -17,6 +17,7 @@ from sentiment_core.text.pipeline import UNKNOWN_ID
 from sentiment_core.training.robustness import EMBEDDING, average_weights, blind_to
 from sentiment_core.training.run import TrainSettings, train
 from tests.support.models import tiny_model
+from tests.support.packages import needs_mxnet
 from tests.support.runs import labelled_reviews, rows_of
 
 SETTINGS = TrainSettings(vocab_size=500, max_tokens=40, hidden_size=8, batch_tokens=1_200, num_buckets=2, epochs=1)
@@ -55,6 +56,7 @@ def test_the_weights_of_before_are_left_as_they_are(model: Model) -> None:
     assert np.array_equal(model.weights[EMBEDDING], before)
 
 
+@needs_mxnet
 def test_training_averages_and_blinds_and_measures_what_it_stores(tmp_path: Path) -> None:
     reviews = labelled_reviews(200, seed=3)
     data, validation = rows_of(reviews, slice(150)), rows_of(reviews, slice(150, 200))
@@ -95,6 +97,7 @@ def test_only_a_model_that_is_trained_further_can_be_averaged_with(tmp_path: Pat
         )
 
 
+@needs_mxnet
 def test_the_verb_reads_words_and_remarks(sentiment: object, tmp_path: Path) -> None:
     reviews = labelled_reviews(200, seed=3)
     table = pa.table({"text": reviews.texts, "label": reviews.positive})

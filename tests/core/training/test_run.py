@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.support.with_mxnet import mx  # noqa: F401, what trains on the CPU
 from sentiment_core.artifact import Model, load_model, save_model
 from sentiment_core.behaviour.suite import evaluate_behaviour
 from sentiment_core.dataset.holdout import Split
@@ -25,7 +26,6 @@ from sentiment_core.training.steps import loop as training_loop
 from tests.support.models import tiny_model
 from tests.support.reference import reference_logit, reference_probability
 from tests.support.runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps, rows_of
-from tests.support.with_mxnet import mx  # noqa: F401, what trains on the CPU
 
 SETTINGS = TrainSettings(
     vocab_size=2_000, max_tokens=80, hidden_size=16, batch_tokens=1_200, num_buckets=4, epochs=4, learning_rate=0.01

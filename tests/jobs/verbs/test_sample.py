@@ -80,7 +80,7 @@ def test_a_sheet_holds_a_weighted_sample_of_the_scored_reviews(sample: Any, tabl
             f"{step / BINS:g} to {(step + 1) / BINS:g}"
         }
     for row, of_scores in zip(rows, drawn):
-        assert row["product_id"] == (of_scores["product_id"] or "")
+        assert row["product_id"] == ("" if pd.isna(of_scores["product_id"]) else of_scores["product_id"])
     lost = len(counted) - len(single)
     assert report["without_id"] + report["ids_of_several"] == lost > 0
     assert f"{lost} others have no id or share one and cannot be drawn" in sentence

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.with_mxnet import mx
 from sentiment_core.training.steps.optimization import Adam
 from sentiment_core.training.steps.schedule import LayerRates, Schedule
-from tests.support.with_mxnet import mx
 
 Arrays = dict[str, npt.NDArray[np.float64]]
 

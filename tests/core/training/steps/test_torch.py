@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.with_mxnet import mx  # noqa: F401, what is compared, or trains on the CPU
 from sentiment_core.artifact import Model
 from sentiment_core.dataset.batches import Dataset
 from sentiment_core.errors import InputError, UsageError
@@ -23,7 +24,6 @@ from sentiment_core.training.steps.fine_tuning import FineTuning
 from sentiment_core.training.steps.pretraining import Pretraining
 from tests.support.models import tiny_model
 from tests.support.runs import Killed, assert_same_run, kill_at, labelled_reviews, note_steps, rows_of
-from tests.support.with_mxnet import mx  # noqa: F401, what is compared, or trains on the CPU
 
 torch = pytest.importorskip("torch", reason="PyTorch, the extra `gpu`, is not installed")
 torch_training = pytest.importorskip("sentiment_core.training.steps.torch")

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.with_mxnet import mx  # noqa: F401, what is compared, or trains on the CPU
 from jobs.demo.sample_reviews import generate_reviews
 from jobs.verbs.models.settings import add_settings
 from sentiment_core import artifact
@@ -26,7 +27,6 @@ from sentiment_core.training.steps.fine_tuning import FineTuning
 from sentiment_core.training.steps.pretraining import Pretraining
 from tests.support.models import tiny_model
 from tests.support.runs import assert_same_run, note_steps
-from tests.support.with_mxnet import mx  # noqa: F401, what is compared, or trains on the CPU
 
 REVIEWS = generate_reviews(300, seed=3, odd_texts=False)
 LABELS = ["--label-column", "stars", "--positive-above", 3]
