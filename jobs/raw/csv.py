@@ -7,6 +7,7 @@ the fields differ, nothing is read. What breaks the rules never reaches a table:
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -34,6 +35,8 @@ Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 _HEAD_BYTES = 256 << 10
 _CONTINUED = "the next line, which is malformed, may belong to it"
 _REST = "it follows a malformed record and may be the rest of it"
+# What stands in a column of numbers or dates where there is none.
+_NOTHING = re.compile(r"\s*(?:|#?n/?a|n\.a\.|nan|nat|null|none|nil|missing|unknown|[-–—?.])\s*", re.IGNORECASE)
 
 
 class NotUtf8Error(Exception):
@@ -192,7 +195,7 @@ class _Reading:
 
     def __init__(self, file: CsvFile, malformed: MalformedRecords) -> None:
         self._file, self._layout, self._malformed = file, file.layout, malformed
-        self._header: bytes | None = None
+        self._header: list[str] | None = None
         self._awaits_header = file.layout.header
         # After a malformed record, the next one must look like one, and may be the rest of one that has too few fields.
         self._resuming = self._doubts_next = False
@@ -201,35 +204,103 @@ class _Reading:
     def read(self, window: Window) -> pa.Table:
         """The good records of a window."""
         found, n_fields = window.scan, len(self._layout.names)
-        begin = 0
-        if self._awaits_header and window.n:
-            begin, self._awaits_header = 1, False
-            self._header = window.text[found.starts[0] : found.ends[0]]
         lengths = found.ends - found.starts
+        begin = self._pass_header(window) if self._awaits_header else 0
         blank = lengths == 0 if n_fields > 1 else np.zeros(len(lengths), np.bool_)
         good = (found.counts == n_fields) & ~found.stray & ~blank
-        if self._header is not None and n_fields > 1:
-            for place in np.flatnonzero(good & (lengths == len(self._header))):
-                if window.text[found.starts[place] : found.ends[place]] == self._header:
-                    good[place] = False
         good[:begin] = good[window.n :] = False
-        self._find_footnotes(window, good)
-        self._find_cut_off(window, good)
+        reasons: dict[int, str] = {}
+        self._find_headers(window, good, reasons)
+        self._find_other_quotes(window, good, reasons)
+        self._find_footnotes(window, good, reasons)
+        self._find_cut_off(window, good, reasons)
         in_window = np.zeros(len(lengths), np.bool_)
         in_window[begin : window.n] = True
         self.blank_lines += int((blank & in_window).sum())
         self.records += int((in_window & ~blank).sum()) + (window.broken is not None)
         bad = np.flatnonzero(in_window & ~good & ~blank)
         if len(bad) or self._resuming or window.broken is not None:
-            self._set_aside(window, good, bad.tolist(), begin=begin)
+            self._set_aside(window, good, bad.tolist(), begin=begin, reasons=reasons)
         if window.n < len(lengths) and found.counts[window.n] < n_fields:
             # It belongs to the next window, and perhaps to this one's last record.
             self._doubt_before(window, good, window.n)
-        table = self._parse(window, good)
+        table = self._without_foreign(window, good, self._parse(window, good))
         self.rows += len(table)
         return table
 
-    def _find_footnotes(self, window: Window, good: npt.NDArray[np.bool_]) -> None:
+    def _pass_header(self, window: Window) -> int:
+        """How many records the header and the blank lines above it are."""
+        found = window.scan
+        filled = np.flatnonzero(found.ends[: window.n] > found.starts[: window.n])
+        if not len(filled):
+            return window.n
+        self._awaits_header = False
+        self._header = fields_of(window.text[found.starts[filled[0]] : found.ends[filled[0]]], self._layout.dialect)
+        return int(filled[0]) + 1
+
+    def _find_headers(self, window: Window, good: npt.NDArray[np.bool_], reasons: dict[int, str]) -> None:
+        """Records that repeat the header, whatever the case, quotes and spaces, as in files put one after the other."""
+        if self._header is None or len(self._layout.names) == 1 or not good.any():
+            return
+        found, names = window.scan, [*map(_folded, self._header)]
+        least, longest = sum(len(name.encode()) for name in names), max(names, key=len).encode()
+        sizes = np.add.reduceat(found.contents, np.cumsum(found.counts) - found.counts)
+        # A byte-order mark, and spaces around each name.
+        for place in np.flatnonzero(good & (sizes >= least) & (sizes <= least + 3 + 2 * len(names))):
+            record = window.text[found.starts[place] : found.ends[place]]
+            if longest not in record.lower() and longest.isascii():
+                continue
+            folded = [*map(_folded, fields_of(record, self._layout.dialect))]
+            if folded == names:
+                good[place], reasons[int(place)] = False, "it repeats the header"
+            elif sorted(folded) == sorted(names) and any(names):
+                line = window.line_of(int(found.starts[place]))
+                raise InputError(
+                    f"{self._file.name}: line {line:,} is a header whose columns are in another order; "
+                    "split the file there"
+                )
+
+    def _find_other_quotes(self, window: Window, good: npt.NDArray[np.bool_], reasons: dict[int, str]) -> None:
+        """Records all of whose fields are in quotes that are not the file's."""
+        dialect = self._layout.dialect
+        if dialect.quote is None or len(self._layout.names) == 1:
+            return
+        other = "'" if dialect.quote == '"' else '"'
+        found, data = window.scan, np.frombuffer(window.text, np.uint8)
+        for place in np.flatnonzero(good)[data[found.starts[good]] == ord(other)]:
+            record = window.text[found.starts[place] : found.ends[place]]
+            filled = [value for value in fields_of(record, dialect) if value]
+            if len(filled) > 1 and all(len(value) > 1 and value[0] == value[-1] == other for value in filled):
+                good[place], reasons[int(place)] = False, f"its fields are in {other} and not in {dialect.quote}"
+
+    def _without_foreign(self, window: Window, good: npt.NDArray[np.bool_], table: pa.Table) -> pa.Table:
+        """The rows without those that are no records: lines of totals, of units or of another table's header.
+
+        None of the values of such a row is of its column's kind; or the first one is not, and there is no text.
+        """
+        shapes = self._layout.firm_shapes
+        if len(shapes) < 2 or not len(table):
+            return table
+        plain = [place for place in range(table.num_columns) if place not in shapes]
+        first = min(shapes)
+        suspects = np.flatnonzero(_is_unlike(table.column(first), shapes[first]))
+        foreign: list[int] = []
+        for place, row in zip(suspects.tolist(), table.take(suspects).to_pylist()):
+            values = [*row.values()]
+            filled = {at: shape.fullmatch(values[at]) for at, shape in shapes.items() if _is_value(values[at])}
+            is_total = 0 in filled and not filled[0] and bool(plain) and not any(values[at] for at in plain)
+            if is_total or (len(filled) > 1 and not any(filled.values())):
+                foreign.append(place)
+        if not foreign:
+            return table
+        places = np.flatnonzero(good)[foreign]
+        for place in places.tolist():
+            self._note(window, place, "its values are not of their columns' kinds, as those of a line of totals")
+        kept = np.ones(len(table), np.bool_)
+        kept[foreign] = False
+        return table.filter(pa.array(kept))
+
+    def _find_footnotes(self, window: Window, good: npt.NDArray[np.bool_], reasons: dict[int, str]) -> None:
         """Records with one word alone, in a column whose values look otherwise, are none."""
         found, n_fields, shape = window.scan, len(self._layout.names), self._layout.shapes.get(0)
         if n_fields < 3 or shape is None or not good.any():
@@ -237,28 +308,39 @@ class _Reading:
         filled = found.contents[np.repeat(good, found.counts)].reshape(-1, n_fields) > 0
         for place in np.flatnonzero(good)[filled[:, 0] & ~filled[:, 1:].any(axis=1)]:
             record = window.text[found.starts[place] : found.ends[place]]
-            good[place] = shape.fullmatch(fields_of(record, self._layout.dialect)[0]) is not None
+            if shape.fullmatch(fields_of(record, self._layout.dialect)[0]) is None:
+                good[place], reasons[int(place)] = False, "its only word is not of the first column's kind"
 
-    def _find_cut_off(self, window: Window, good: npt.NDArray[np.bool_]) -> None:
+    def _find_cut_off(self, window: Window, good: npt.NDArray[np.bool_], reasons: dict[int, str]) -> None:
         """The last record of a file, if it ends with a delimiter where no other does, and without a line end."""
         found = window.scan
         if window.text.endswith((b"\r", b"\n")) or not len(good) or not good[-1] or found.ends[-1] != len(window.text):
             return
         ends_empty = found.contents[np.cumsum(found.counts) - 1] == 0
         is_cut = window.text.endswith(self._layout.dialect.delimiter.encode()) and good[:-1].any()
-        good[-1] = not (is_cut and not ends_empty[:-1][good[:-1]].any())
+        if is_cut and not ends_empty[:-1][good[:-1]].any():
+            good[-1], reasons[len(good) - 1] = False, "the file ends within it"
 
-    def _set_aside(self, window: Window, good: npt.NDArray[np.bool_], bad: list[int], *, begin: int) -> None:
+    def _set_aside(
+        self,
+        window: Window,
+        good: npt.NDArray[np.bool_],
+        bad: list[int],
+        *,
+        begin: int,
+        reasons: dict[int, str],
+    ) -> None:
         """Note malformed records, and the good ones beside them that may be a part of them."""
         found = window.scan
         if self._resuming:
             self._resume(window, good, begin)
         for place in bad:
             record = window.text[found.starts[place] : found.ends[place]]
-            self._note(window, place, self._reason(record, int(found.counts[place]), stray=bool(found.stray[place])))
+            count, stray = int(found.counts[place]), bool(found.stray[place])
+            self._note(window, place, reasons.get(place) or self._reason(record, count, stray=stray))
             self._doubt_before(window, good, place)
             self._doubts_next |= bool(found.counts[place] < len(self._layout.names))
-            if self._resuming or record != self._header:
+            if self._resuming or place not in reasons:
                 self._resume(window, good, place + 1)
         if window.broken is not None:
             self._doubt_before(window, good, window.n, broken=window.broken_line)
@@ -317,14 +399,7 @@ class _Reading:
             return "a delimiter lacks the space that follows the others"
         if stray:
             return "it has a line end of another kind than the file's, outside quotes"
-        if count != n_fields:
-            return f"it has {count} fields, not {n_fields}"
-        if record == self._header:
-            return "it repeats the header"
-        delimiter = self._layout.dialect.delimiter.encode()
-        if delimiter in record.rstrip(delimiter):
-            return "the file ends within it"
-        return "its only word is not of the first column's kind"
+        return f"it has {count} fields, not {n_fields}"
 
     def _note(self, window: Window, place: int, reason: str) -> None:
         self._add(window.line_of(int(window.scan.starts[place])), reason)
@@ -417,9 +492,28 @@ def _read_csv(text: bytes, **options: Any) -> pa.Table:
         raise
 
 
+def _folded(name: str) -> str:
+    """A column's name as far as case, spaces and a byte-order mark do not matter."""
+    return name.strip("\ufeff \t").casefold()
+
+
 def _lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     lengths: npt.NDArray[np.int64] = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
     return lengths
+
+
+def _is_unlike(column: pa.ChunkedArray, shape: re.Pattern[str]) -> npt.NDArray[np.bool_]:
+    """Which values may not look like that, or are not there."""
+    # Arrow's patterns cannot look ahead, as that of codes does: none of these has no digit.
+    pattern = r"[0-9]" if shape.pattern.startswith("(?=") else f"^(?:{shape.pattern})$"
+    alike = pc.fill_null(pc.match_substring_regex(column, pattern), False)
+    unlike: npt.NDArray[np.bool_] = ~alike.to_numpy()
+    return unlike
+
+
+def _is_value(value: str | None) -> bool:
+    """Whether a field holds more than nothing, or a word for it."""
+    return value is not None and _NOTHING.fullmatch(value) is None
 
 
 def _is_filled(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -28,6 +28,7 @@ _ROWS_OF_SHAPES = 200
 # Of a column's values, the share that tells what they look like. What follows a malformed record must look like that
 # even if a few of the values do not, since these may be broken themselves.
 _NEARLY_ALL, _SOME = 0.95, 0.6
+_FEWEST_ALIKE = 3
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,_ ]*(?:[eE][-+]?[0-9]+)?%?")
 _DATE = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:[ T].*)?")
 _CODE = re.compile(r"(?=[^\s]{0,63}[0-9])[^\s]{1,64}")
@@ -76,7 +77,9 @@ class Layout:
     repeated : dict
         Names that several columns have in the file, and what these are called instead.
     shapes : dict
-        Of each column whose values all look alike, what they look like.
+        Of each column most of whose values look alike, what they look like.
+    firm_shapes : dict
+        Of each column nearly all of whose values look alike, what they look like.
     """
 
     dialect: Dialect
@@ -85,6 +88,7 @@ class Layout:
     names: tuple[str, ...]
     repeated: dict[str, list[str]] = field(default_factory=dict)
     shapes: dict[int, re.Pattern[str]] = field(default_factory=dict)
+    firm_shapes: dict[int, re.Pattern[str]] = field(default_factory=dict)
 
     def is_record(self, fields: Sequence[str]) -> bool:
         """Whether fields look like those of a record, as far as the columns tell."""
@@ -164,6 +168,7 @@ def find_layout(
         names=names,
         repeated=repeated,
         shapes=_shapes(_rows(trial, has_header), least=_SOME),
+        firm_shapes=_shapes(_rows(trial, has_header), least=_NEARLY_ALL, odd=1),
     )
 
 
@@ -293,15 +298,16 @@ def _rows(trial: _Trial, has_header: bool) -> list[list[str]]:
     return [fields_of(record, trial.dialect) for record in islice(good, _ROWS_OF_SHAPES)]
 
 
-def _shapes(rows: list[list[str]], *, least: float) -> dict[int, re.Pattern[str]]:
-    """Of each column what at least that share of its values look like, if they look alike."""
+def _shapes(rows: list[list[str]], *, least: float, odd: int = 0) -> dict[int, re.Pattern[str]]:
+    """Of each column what at least that share of its values look like, or all but so many of a few values."""
     shapes = {}
     for place, values in enumerate(zip(*rows)):
         filled = [value for value in values if value]
         if 2 * len(filled) < len(values) or not filled:
             continue
         for shape in (_NUMBER, _DATE, _CODE):
-            if sum(map(bool, map(shape.fullmatch, filled))) >= least * len(filled):
+            alike = sum(map(bool, map(shape.fullmatch, filled)))
+            if alike >= least * len(filled) or (odd and alike >= max(_FEWEST_ALIKE, len(filled) - odd)):
                 shapes[place] = shape
                 break
     return shapes

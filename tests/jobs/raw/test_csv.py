@@ -170,6 +170,48 @@ def test_a_broken_record_is_named_by_line_and_reason(tmp_path: Path, record: str
         read_rows(look_at(tmp_path / CSV, content))
 
 
+FOUR = b"review_id,text,stars,day\nR1,Good,5,2026-11-01\nR2,Bad,1,2026-11-02\nR3,Fine,3,2026-11-03\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("\ufeffreview_id,text,stars,day", "repeats the header"),
+        ('"review_id","text","stars","day"', "repeats the header"),
+        ("Review_ID, Text, Stars, Day", "repeats the header"),
+        ("id,review,rating,created", "not of their columns' kinds"),
+        ("---,---,---,---", "not of their columns' kinds"),
+        ("string,string,1-5,UTC", "not of their columns' kinds"),
+        ("Total,,3.0,", "not of their columns' kinds"),
+        ("'R4','So so','3','2026-11-04'", "its fields are in ' and not in \""),
+    ],
+)
+def test_a_line_between_records_that_is_none_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    content = FOUR + line.encode() + b"\nR5,Nice,4,2026-11-05\n"
+    with pytest.raises(InputError, match=rf"1 of 5 records are malformed \(reviews\.csv line 5: [^;]*{reason}"):
+        read_rows(look_at(tmp_path / CSV, content))
+    rows, _ = read_rows(look_at(tmp_path / CSV, content), policy="set-aside")
+    assert [row[0] for row in rows] == ["R1", "R2", "R3", "R5"]
+
+
+@pytest.mark.parametrize("line", ["x,Nice,NULL,n/a", "anna,Nice,,", "R4,,,", "R4,Nice,five,2026-11-04", ",Nice,4,"])
+def test_a_record_with_a_few_odd_values_is_one(tmp_path: Path, line: str) -> None:
+    rows, _ = read_rows(look_at(tmp_path / CSV, FOUR + line.encode() + b"\n"))
+    assert rows[-1] == tuple(value or None for value in line.split(","))
+
+
+def test_a_second_header_with_the_columns_in_another_order_is_refused(tmp_path: Path) -> None:
+    file = look_at(tmp_path / CSV, FOUR + b"day,stars,text,review_id\n2026-11-04,4,Nice,R4\n")
+    with pytest.raises(InputError, match=r"line 5 is a header whose columns are in another order; split the file"):
+        read_rows(file, policy="set-aside")
+
+
+@pytest.mark.parametrize("above", [b"\n", b"\r\n\r\n", b"\n" * 300])
+def test_blank_lines_above_the_header_do_not_make_it_a_review(tmp_path: Path, above: bytes) -> None:
+    rows, _ = read_rows(look_at(tmp_path / CSV, above + FOUR))
+    assert [row[0] for row in rows] == ["R1", "R2", "R3"]
+
+
 def test_a_text_of_several_lines_is_no_fault(tmp_path: Path) -> None:
     content = b'review_id,text,title\r\n1,"Great\r\nlamp","two\nlines"\r\n2,Bad,""\r\n3,,x\r\n'
     rows, _ = read_rows(look_at(tmp_path / CSV, content))
