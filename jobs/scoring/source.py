@@ -122,7 +122,10 @@ class ReviewSource:
         accept(rows, columns)
         with refusing_unreadable(name):
             is_table = not opened.parquet_files and not opened.converted
-            parquet = inspect_parquet(session, _parquet_files(opened.frame) if is_table else opened.parquet_files)
+            files = _parquet_files(opened.frame) if is_table else opened.parquet_files
+            needed = [name for name in (settings.id_column, settings.text_column) if name in opened.frame.columns]
+            # The files of a table may name their columns otherwise.
+            parquet = inspect_parquet(session, files, needed=() if is_table else needed)
         if parquet.without_checksums:
             _LOGGER.warning(
                 "%s of %s Parquet files have no page checksums: damage in their pages would be scored unnoticed; write "

@@ -8,7 +8,7 @@ file does not have as NULL.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -44,24 +44,32 @@ class ParquetFiles:
     without_checksums: int = 0
 
 
-def inspect_parquet(session: SparkSession, files: Iterable[str]) -> ParquetFiles:
+def inspect_parquet(session: SparkSession, files: Iterable[str], *, needed: Sequence[str] = ()) -> ParquetFiles:
     """Look into the footers of Parquet files, and for the checksum of one page of each.
+
+    Parameters
+    ----------
+    session : SparkSession
+    files : iterable of str
+    needed : sequence of str
+        Columns that no file with rows may lack if another one has them: Spark reads them as NULL there.
 
     Raises
     ------
     InputError
-        If a footer contradicts itself.
+        If a footer contradicts itself, or a column is not in all files.
     """
-    footers = _Footers(session)
+    footers = _Footers(session, needed)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sums = list(pool.map(footers.has_checksums, files))
+    footers.refuse_lacking()
     return ParquetFiles(files=len(sums), without_checksums=sums.count(False))
 
 
 class _Footers:
     """Reads footers by Spark's own classes."""
 
-    def __init__(self, session: SparkSession) -> None:
+    def __init__(self, session: SparkSession, needed: Sequence[str]) -> None:
         state = session._jsparkSession.sessionState()
         jvm: Any = session._jvm
         self._conf = state.newHadoopConf()
@@ -70,6 +78,17 @@ class _Footers:
         self._page_header = java_class(jvm, "org.apache.parquet.format.Util").readPageHeader
         self._converter = java_class(jvm, PARQUET_CONVERTER)(state.conf())
         self._known: set[tuple[str, str]] = set()
+        # Of each column that is needed, the files with rows that have it, and those that lack it.
+        self._needed: dict[str, tuple[list[str], list[str]]] = {column: ([], []) for column in needed}
+
+    def refuse_lacking(self) -> None:
+        """Refuse a column that some files have and others lack."""
+        for column, (having, lacking) in self._needed.items():
+            if having and lacking:
+                raise InputError(
+                    f"{min(lacking)}: has no column {column!r}, which {min(having)} has, and Spark would read NULL for "
+                    "each row; rename the column there, or give each kind of file its own run"
+                )
 
     def has_checksums(self, name: str) -> bool:
         """Whether a file's first page has a checksum, True for a file without pages; refuses a wrong footer."""
@@ -85,10 +104,13 @@ class _Footers:
         path = self._path(self._uri(name))
         reader = self._open(self._file(path, self._conf))
         try:
+            schema = reader.getFileMetaData().getSchema()
             self._check(name, reader.getFileMetaData())
             filled = next((group for group in reader.getRowGroups() if group.getRowCount()), None)
             if filled is None:
                 return True
+            for column, files in self._needed.items():
+                files[not _has_column(schema, column)].append(name)
             place = filled.getColumns().get(0).getStartingPos()
         finally:
             reader.close()
@@ -108,6 +130,13 @@ class _Footers:
         if both not in self._known:
             _refuse_contradiction(name, schema=self._converter.convert(schema).json(), sparks_own=sparks_own)
             self._known.add(both)
+
+
+def _has_column(schema: Any, name: str) -> bool:
+    """Whether a file has a column, as Spark looks for it: in any case."""
+    if schema.containsField(name):
+        return True
+    return name.casefold() in {field.getName().casefold() for field in schema.getFields()}
 
 
 def _refuse_contradiction(name: str, *, schema: str, sparks_own: str) -> None:

@@ -49,6 +49,8 @@ CORRUPT_RECORD = "__malformed_record"
 _SUMMARIES = ("/_metadata", "/_common_metadata")
 # A path from the root, or a URI.
 _ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
+# What Spark says of a codec of Parquet pages that it has no class for.
+_MISSING_CODEC = re.compile(r"Class [\w.]*?(\w+)Codec was not found")
 _UNREADABLE = (
     "FAILED_READ_FILE",
     "CANNOT_READ_FILE_FOOTER",
@@ -254,6 +256,12 @@ def refusing_unreadable(source: str) -> Iterator[None]:
         if "TIMESTAMP(NANOS" in text:
             raise InputError(
                 f"{source}: holds nanosecond timestamps, which Spark cannot read; write them as microseconds"
+            ) from error
+        codec = _MISSING_CODEC.search(text)
+        if codec is not None:
+            raise InputError(
+                f"{source}: is compressed with {codec[1]}, which this Spark cannot read; write it with zstd, snappy or "
+                "gzip, or give Spark the codec's jar with --jars"
             ) from error
         if "COLUMN_ALREADY_EXISTS" in text:
             raise InputError(f"{source}: has two columns whose names differ in case only; rename one") from error

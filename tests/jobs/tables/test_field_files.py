@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from jobs.tables.reading import open_table
+from jobs.tables.footers import inspect_parquet
+from jobs.tables.reading import open_table, refusing_unreadable
 from sentiment_core.errors import InputError
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
@@ -158,3 +160,23 @@ def test_a_locale_without_letters_opens_and_writes_every_name(model_path: Path, 
     done = subprocess.run(list(map(str, command)), env=given, cwd=Path(__file__).parents[3], capture_output=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {path.name for path in (tmp_path / "été").glob("product=*")} == {"product=Crêpe", "product=中文"}
+
+
+def test_a_file_that_lacks_the_text_of_the_others_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark would read its reviews as NULL, and they would be scored as empty."""
+    files = [tmp_path / name for name in ("a.parquet", "b.parquet", "c.parquet")]
+    pq.write_table(reviews(), files[0])
+    pq.write_table(reviews().rename_columns(["Review_ID", "text"]), files[1])
+    pq.write_table(reviews().slice(0, 0).drop_columns(["text"]), files[2])
+    names = [file.as_uri() for file in files]
+    assert inspect_parquet(spark, names, needed=["review_id", "text", "folder"]).files == 3
+    pq.write_table(reviews().rename_columns(["review_id", "body"]), files[1])
+    with pytest.raises(InputError, match=r"b\.parquet: has no column 'text', which .*a\.parquet has"):
+        inspect_parquet(spark, names, needed=["review_id", "text"])
+
+
+def test_pages_of_a_codec_that_spark_lacks_are_named() -> None:
+    said = "[FAILED_READ_FILE.NO_HINT] ... Class org.apache.hadoop.io.compress.BrotliCodec was not found"
+    named = r"in\.parquet: is compressed with Brotli, which this Spark cannot read; write it with zstd"
+    with pytest.raises(InputError, match=named), refusing_unreadable("in.parquet"):
+        raise PySparkException(said)
