@@ -79,7 +79,7 @@ class Converted:
     files: tuple[dict[str, Any], ...]
 
 
-_OF_ONE_FILE = ("name", "records", "rows", "blank_lines", "columns", "malformed")
+_OF_ONE_FILE = ("name", "records", "rows", "blank_lines", "columns", "malformed", "long_numbers")
 
 
 def describe_converted(inputs: Sequence[Converted]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _convert(
         if malformed.are_hopeless(rows=sum(each["rows"] for each in found)):
             break
     rows = sum(about["rows"] for about in found)
-    malformed.check(source, rows=rows)
+    malformed.check(source, rows=rows, is_csv=file_format == "csv")
     return Converted(
         folder=folder,
         format="parquet" if file_format == "csv" else "json",
@@ -250,6 +250,7 @@ def _convert_json(
         "rows": rows,
         "malformed": len(malformed.records) - noted,
         "records": source.records,
+        "long_numbers": sorted(source.long_numbers),
     }
 
 

@@ -1,4 +1,4 @@
-"""Read JSON objects, one a line or in arrays, strictly; what is no object is malformed, by line.
+"""Read JSON objects, one a line, one after the other or in arrays, strictly; what is no object is malformed, by line.
 
 Python's parser checks each object; what it read is written again, an object a line, for Spark or Arrow to read.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.raw.csv import Opener
@@ -19,7 +19,12 @@ from sentiment_core.errors import InputError
 __all__ = ["JsonFile"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NEXT_OBJECT = re.compile(r"[ \t\r]*\{")
+# Whole numbers up to this one are kept by a double, which Spark takes for a column that has fractions as well.
+_MOST_EXACT = 2**53
+_LONG_NUMBER = re.compile(r"[0-9]{16}")
 _MOST_OBJECT_CHARACTERS = 64 << 20
+_HEAD_CHARACTERS = 1 << 20
 _TWICE = "an object has a name twice"
 _HALF = "it escapes one half of a character"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -36,17 +41,20 @@ class JsonFile:
     name : str
         What messages call the file.
     encoding : Encoding
-    is_array : bool
-        Whether the objects are the elements of arrays, and not one a line.
+    layout : str
+        ``lines`` of one object each, ``objects`` on any number of lines each, or the elements of an ``array``.
     records : int
         With malformed ones, as far as the file was read.
+    long_numbers : set of tuple of str
+        Names that lead to whole numbers that a double does not keep.
     """
 
     opened: Opener
     name: str
     encoding: Encoding
-    is_array: bool
+    layout: str
     records: int = 0
+    long_numbers: set[tuple[str, ...]] = field(default_factory=set)
 
     @classmethod
     def look_at(cls, opened: Opener, *, name: str, encoding: str | None = None) -> JsonFile:
@@ -61,21 +69,20 @@ class JsonFile:
             with opened() as stream:
                 found = detect_encoding(stream) if encoding is None else Encoding(name=encoding, source="given")
             with opened() as stream:
-                head = next((text for text in _texts(utf8_blocks(stream, found)) if text.strip()), None)
-            if head is None:
+                head = _head(_texts(utf8_blocks(stream, found)))
+            if not head:
                 raise InputError("the file is empty" + ("" if found.source == "BOM" else " or blank"))
         except InputError as error:
             raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from error
-        return cls(opened=opened, name=name, encoding=found, is_array=head.lstrip().startswith("["))
+        return cls(opened=opened, name=name, encoding=found, layout=_layout_of(head))
 
     def describe(self) -> dict[str, Any]:
         """How the file is read, for reports."""
-        layout = "array" if self.is_array else "lines"
         return {
             "format": "json",
             "encoding": self.encoding.name,
             "encoding_source": self.encoding.source,
-            "layout": layout,
+            "layout": self.layout,
         }
 
     def objects(self, malformed: MalformedRecords) -> Iterator[str]:
@@ -84,11 +91,14 @@ class JsonFile:
         Raises
         ------
         InputError
-            If an array is broken, so that its elements cannot be told apart.
+            If an array or one of several objects is broken, so that the next one cannot be found.
         """
         with self.opened() as stream:
             texts = _texts(utf8_blocks(stream, self.encoding))
-            yield from self._elements(texts) if self.is_array else self._lines(texts, malformed)
+            if self.layout == "lines":
+                yield from self._lines(texts, malformed)
+            else:
+                yield from self._elements(texts) if self.layout == "array" else self._objects(texts)
 
     def _lines(self, texts: Iterator[str], malformed: MalformedRecords) -> Iterator[str]:
         line, rest, rows = 0, "", 0
@@ -129,13 +139,25 @@ class JsonFile:
             elif _has_half_character(text, value):
                 reason = _HALF
         if reason is None:
-            return text.strip(" \t\r")
+            self._find_long_numbers(text, value)
+            return text.strip(" \t\r").replace("\r", " ")
         malformed.add(file=self.name, line=line, reason=reason)
         return None
 
+    def _find_long_numbers(self, text: str, value: object) -> None:
+        if _LONG_NUMBER.search(text):
+            self.long_numbers.update(_paths_of_long_numbers(value))
+
+    def _objects(self, texts: Iterator[str]) -> Iterator[str]:
+        """The objects that the file holds, one after the other, however their lines end."""
+        buffer = _Buffer(texts)
+        while buffer.skip_space():
+            self.records += 1
+            yield self._element(buffer, _decoder())
+
     def _elements(self, texts: Iterator[str]) -> Iterator[str]:
         """The elements of the arrays that the file holds, one array after the other."""
-        decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+        decoder = _decoder()
         buffer = _Buffer(texts)
         while buffer.skip_space():
             self._expect(buffer, "[")
@@ -159,8 +181,9 @@ class JsonFile:
             except json.JSONDecodeError as error:
                 if len(buffer.text) - buffer.place < _MOST_OBJECT_CHARACTERS and buffer.grow():
                     continue
+                what = "the array" if self.layout == "array" else "it"
                 raise InputError(
-                    f"{self.name}: the array is not valid JSON in line {buffer.line_of(error.pos):,}; repair the file"
+                    f"{self.name}: {what} is not valid JSON in line {buffer.line_of(error.pos):,}; repair the file"
                 ) from None
             except _DoubledNameError:
                 raise InputError(
@@ -168,15 +191,15 @@ class JsonFile:
                 ) from None
             break
         if not isinstance(value, dict):
+            what = "an element of the array" if self.layout == "array" else "a value"
             raise InputError(
-                f"{self.name}: an element of the array is no JSON object, in line {buffer.line_of(buffer.place):,}; "
-                "repair the "
-                "file"
+                f"{self.name}: {what} is no JSON object, in line {buffer.line_of(buffer.place):,}; repair the file"
             )
         if _has_half_character(buffer.text[buffer.place : end], value):
             raise InputError(f"{self.name}: {_HALF}, in line {buffer.line_of(buffer.place):,}; repair the file")
         # As it was written, so that numbers keep their digits; line ends within it are only space.
         text = buffer.text[buffer.place : end]
+        self._find_long_numbers(text, value)
         buffer.take(end - buffer.place)
         return text.replace("\r", " ").replace("\n", " ")
 
@@ -189,6 +212,43 @@ class JsonFile:
                 "the file"
             )
         buffer.take(1)
+
+
+def _head(texts: Iterator[str]) -> str:
+    """The beginning of what is not blank, of `_HEAD_CHARACTERS` or as many as there are."""
+    head = ""
+    for text in texts:
+        head = (head + text).lstrip()
+        if len(head) >= _HEAD_CHARACTERS:
+            break
+    return head
+
+
+def _layout_of(head: str) -> str:
+    """How objects are laid out, by the first one; a first line that is broken is one of lines."""
+    if head.startswith("["):
+        return "array"
+    try:
+        _, end = _decoder().raw_decode(head)
+    except (json.JSONDecodeError, _DoubledNameError, RecursionError):
+        return "lines"
+    return "objects" if "\n" in head[:end] or _NEXT_OBJECT.match(head, end) else "lines"
+
+
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+
+
+def _paths_of_long_numbers(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Names that lead to whole numbers beyond `_MOST_EXACT`, those of lists left out."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _paths_of_long_numbers(inner, (*path, name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _paths_of_long_numbers(inner, path)
+    elif isinstance(value, int) and abs(value) > _MOST_EXACT:
+        yield path
 
 
 class _DoubledNameError(Exception):

@@ -61,8 +61,15 @@ class MalformedRecords:
             return count >= _ENOUGH_TO_REFUSE
         return count >= _FEWEST_TO_GIVE_UP and count > max(0.5, 10 * self.max_ratio) * (rows + count)
 
-    def check(self, source: str, *, rows: int) -> None:
+    def check(self, source: str, *, rows: int, is_csv: bool = True) -> None:
         """Refuse the input if they are not to be set aside, or are too many beside the good rows.
+
+        Parameters
+        ----------
+        source : str
+        rows : int
+        is_csv : bool
+            Whether a dialect may be what is wrong.
 
         Raises
         ------
@@ -76,11 +83,9 @@ class MalformedRecords:
         more = f"; and {count - _MOST_NAMED:,} more" if count > _MOST_NAMED else ""
         found = f"{source}: {least}{count:,} of {rows + count:,} records are malformed ({named}{more})"
         if self.policy == "refuse":
-            raise InputError(
-                f"{found}; repair them, state the dialect with --csv-delimiter, --csv-quote, --csv-escape or "
-                "--encoding, "
-                "or set them aside with --malformed-rows set-aside"
-            )
+            dialect = "the dialect with --csv-delimiter, --csv-quote, --csv-escape or --encoding"
+            stated = dialect if is_csv else "the encoding with --encoding"
+            raise InputError(f"{found}; repair them, state {stated}, or set them aside with --malformed-rows set-aside")
         if count > self.max_ratio * (rows + count):
             raise InputError(f"{found}, more than --max-malformed-ratio {self.max_ratio}; repair them or allow more")
 

@@ -125,5 +125,7 @@ def _described(kind: Any) -> str:
     """What Parquet calls the type of a column."""
     annotation = kind.getLogicalTypeAnnotation()
     if annotation is not None:
-        return str(annotation.toString())
-    return str(kind.asPrimitiveType().getPrimitiveTypeName()) if kind.isPrimitive() else "a group"
+        name = annotation.toString()
+    else:
+        name = kind.asPrimitiveType().getPrimitiveTypeName() if kind.isPrimitive() else "a group"
+    return f"the Parquet type {name}"

@@ -23,6 +23,7 @@ from jobs.spark.errors import spark_condition
 from jobs.storage.java import HADOOP_PATH, java_class
 from jobs.tables.exact import exact_reader
 from jobs.tables.folders import folder_keys, has_empty_value, refuse_overridden, with_folder_columns
+from jobs.tables.json_numbers import without_rounded
 from jobs.tables.parquet import read_parquet
 from jobs.tables.widening import read_alike, union_alike
 from sentiment_core.errors import AuditError, InputError
@@ -337,6 +338,8 @@ def _open_converted(
         frame = reader.parquet(folder)
     else:
         frame = reader.option("columnNameOfCorruptRecord", CORRUPT_RECORD).json(folder)
+        long_numbers = {path for file in converted.files for path in file["long_numbers"]}
+        frame = without_rounded(frame, long_numbers)
     frame = _with_folders(session, frame, files, source=source, file_format=converted.format)
     found = frame.count()
     if found != converted.rows:

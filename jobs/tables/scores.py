@@ -233,8 +233,7 @@ def require_column(schema: T.StructType, name: str, role: str, option: str) -> N
         kind = schema.fields[schema.names.index(name)].metadata.get(UNREADABLE)
         if kind is not None:
             raise InputError(
-                f"{role} column {name!r} has the Parquet type {kind}, which Spark cannot read; leave it out, or write "
-                "it in another type"
+                f"{role} column {name!r} has {kind}, which Spark cannot read; leave it out, or write it in another type"
             )
         return
     if schema.names.count(name) > 1:

@@ -21,6 +21,7 @@ from pyspark.sql import SparkSession
 
 from jobs.tables.footers import inspect_parquet
 from jobs.tables.reading import open_table, refusing_unreadable
+from jobs.tables.scores import require_column
 from sentiment_core.errors import InputError
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
@@ -180,3 +181,17 @@ def test_pages_of_a_codec_that_spark_lacks_are_named() -> None:
     named = r"in\.parquet: is compressed with Brotli, which this Spark cannot read; write it with zstd"
     with pytest.raises(InputError, match=named), refusing_unreadable("in.parquet"):
         raise PySparkException(said)
+
+
+def test_json_numbers_that_spark_would_round_matter_only_to_who_asks_for_them(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        '{"review_id": 9007199254740993, "text": "a", "k": {"n": 9007199254740993}}\n'
+        '{"review_id": 9007199254740992, "text": "b", "k": {"n": 1.5}}\n'
+    )
+    frame = open_table(spark, str(source))
+    assert sorted(row.review_id for row in frame.collect()) == [9007199254740992, 9007199254740993]
+    with pytest.raises(InputError, match=r"the kept column 'k' has whole numbers beyond 2\^53 beside fractions"):
+        require_column(frame.schema, "k", "the kept", "--keep-columns")
