@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -147,6 +148,7 @@ def open_input(
     """
     settings = settings or ReadingSettings()
     found = []
+    known: dict[str, str] = {}
     for source in _expanded(session, sources, input_format=input_format):
         with refusing_unopenable(source), refusing_unreadable(source):
             files = data_files(session, source) if input_format != "table" else None
@@ -156,6 +158,7 @@ def open_input(
             if not files:
                 raise InputError(f"{source}: no data file there; name a file or a directory that holds some")
             chosen = choose_files(source, files, input_format=input_format)
+            _refuse_twice(session, source, chosen.names, known=known)
             if chosen.passed_over:
                 _LOGGER.info("%s: passed over as no data: %s", source, ", ".join(chosen.passed_over))
             if chosen.format == "parquet":
@@ -196,6 +199,32 @@ def _expanded(session: SparkSession, sources: Sequence[str], *, input_format: st
     return names
 
 
+def _refuse_twice(session: SparkSession, source: str, names: Sequence[str], *, known: dict[str, str]) -> None:
+    """Refuse a file that was named already, by another path or a link; `known` maps real paths to what names them."""
+    fs, root = hadoop_path(session, source)
+    is_local = fs.getUri().getScheme() == "file"
+    base = root.toUri().getPath() if is_local else root.toString()
+    for name in names:
+        location, path = _below(source, name), _below(base, name)
+        real = os.path.realpath(path) if is_local else path
+        if real in known:
+            raise InputError(
+                f"{location} and {known[real]} are the same file, whose rows would be scored twice; name it once"
+            )
+        known[real] = location
+    if is_local:
+        _refuse_dangling(base)
+
+
+def _refuse_dangling(folder: str) -> None:
+    """Refuse a link to nothing: Hadoop passes over it as if there were no file."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for path in (Path(parent) / name for name in files if not _is_hidden(name)):
+            if path.is_symlink() and not path.exists():
+                raise InputError(f"{path}: links to {path.readlink()}, which is not there; mount it or remove the link")
+
+
 def _matches(session: SparkSession, source: str) -> list[str]:
     """Paths that a pattern matches, hidden ones left out."""
     if not GLOB_CHARACTERS.search(source):
@@ -221,9 +250,13 @@ def data_files(session: SparkSession, source: str) -> list[str] | None:
         listing = fs.listFiles(root, True)
         while listing.hasNext():
             name = listing.next().getPath().toUri().getPath().removeprefix(base).lstrip("/")
-            if not any(part.startswith(("_", ".")) for part in PurePosixPath(name).parts):
+            if not _is_hidden(name):
                 found.append(name)
     return sorted(found)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in PurePosixPath(name).parts)
 
 
 def hadoop_path(session: SparkSession, location: str) -> tuple[Any, Any]:

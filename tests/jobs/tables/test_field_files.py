@@ -20,7 +20,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.tables.footers import inspect_parquet
-from jobs.tables.reading import open_table, refusing_unreadable
+from jobs.tables.reading import open_input, open_table, refusing_unreadable
 from jobs.tables.scores import require_column
 from sentiment_core.errors import InputError
 
@@ -195,3 +195,23 @@ def test_json_numbers_that_spark_would_round_matter_only_to_who_asks_for_them(
     assert sorted(row.review_id for row in frame.collect()) == [9007199254740992, 9007199254740993]
     with pytest.raises(InputError, match=r"the kept column 'k' has whole numbers beyond 2\^53 beside fractions"):
         require_column(frame.schema, "k", "the kept", "--keep-columns")
+
+
+def test_a_file_is_not_read_twice_by_two_names(spark: SparkSession, tmp_path: Path) -> None:
+    day = tmp_path / "in" / "day.parquet"
+    day.parent.mkdir()
+    pq.write_table(reviews(), day)
+    (tmp_path / "latest.parquet").symlink_to(day)
+    for sources in ([day.parent, day], [day, tmp_path / "latest.parquet"], [day, f"{tmp_path}/./in/day.parquet"]):
+        with pytest.raises(InputError, match="are the same file, whose rows would be scored twice"):
+            open_input(spark, [*map(str, sources)])
+    (day.parent / "latest.parquet").symlink_to(day)
+    with pytest.raises(InputError, match=r"latest\.parquet and .*day\.parquet are the same file"):
+        open_table(spark, str(day.parent))
+
+
+def test_a_link_to_nothing_loses_no_day_in_silence(spark: SparkSession, tmp_path: Path) -> None:
+    pq.write_table(reviews(), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").symlink_to(tmp_path / "unmounted" / "b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet: links to .*, which is not there; mount it or remove"):
+        open_table(spark, str(tmp_path))
