@@ -466,20 +466,24 @@ def _text_of(window: Window, good: npt.NDArray[np.bool_], dialect: Dialect) -> b
     ends = np.append(found.starts[1:], found.next)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
     parts = [text[begins[first] : ends[last - 1]] for first, last in zip(edges[::2], edges[1::2])]
+    # Of a line end of three characters, Arrow would take the first one for a line end by itself.
+    dropped = found.ends[ends - found.ends == len("\r\r\n")]
     if len(dialect.delimiter) > 1:
         # The delimiter is a character and a space; Arrow knows one of one character.
-        parts = [_without_spaces(window, good, begins, ends)]
+        dropped = np.append(dropped, found.delimiters + 1)
+    if len(dropped):
+        parts = [_without(window, good, begins, ends, dropped)]
     # Without a line end, Arrow takes an empty last field for an empty text.
     return b"".join(part if part.endswith((b"\r", b"\n")) else part + b"\n" for part in parts)
 
 
-def _without_spaces(window: Window, good: npt.NDArray[np.bool_], begins: Any, ends: Any) -> bytes:
+def _without(window: Window, good: npt.NDArray[np.bool_], begins: Any, ends: Any, dropped: Any) -> bytes:
     data = np.frombuffer(window.text, np.uint8)
     change = np.zeros(len(data) + 1, np.int8)
     np.add.at(change, begins[good], 1)
     np.add.at(change, ends[good], -1)
     kept = np.cumsum(change[:-1]) > 0
-    kept[window.scan.delimiters + 1] = False
+    kept[dropped] = False
     return bytes(data[kept])
 
 

@@ -140,7 +140,7 @@ def find_layout(
     InputError
         If the file is empty, no dialect fits or the header is elsewhere; the message lacks the file's name.
     """
-    line_end = "\n" if b"\n" in head or b"\r" not in head else "\r"
+    line_end = _line_end(head)
     skip, delimiter = given.skip, given.delimiter
     for _ in range(skip):
         end = head.find(line_end.encode())
@@ -170,6 +170,18 @@ def find_layout(
         shapes=_shapes(_rows(trial, has_header), least=_SOME),
         firm_shapes=_shapes(_rows(trial, has_header), least=_NEARLY_ALL, odd=1),
     )
+
+
+def _line_end(head: bytes) -> str:
+    r"""``\r`` if more lines end with it alone than with ``\n``; what stands in double quotes ends no line."""
+    if b"\r" not in head or b"\n" not in head:
+        return "\r" if b"\r" in head else "\n"
+    data = np.frombuffer(head, np.uint8)
+    outside = np.cumsum(data == ord('"')) % 2 == 0
+    alone = outside & (data == ord("\r"))
+    # Before the end of a line there may be more than one.
+    alone[:-1] &= (data[1:] != ord("\n")) & (data[1:] != ord("\r"))
+    return "\r" if alone.sum() > (outside & (data == ord("\n"))).sum() else "\n"
 
 
 def fields_of(record: bytes, dialect: Dialect) -> list[str]:

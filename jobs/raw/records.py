@@ -45,7 +45,7 @@ class Dialect:
         None if a quote within quotes is doubled, else the backslash: it makes a quote, a backslash, the delimiter or a
         line end plain; before anything else it is plain itself.
     line_end : str
-        ``\n``, before which there may be ``\r``, or ``\r``.
+        ``\n``, before which there may be ``\r`` once, or twice as Python writes on Windows; or ``\r``.
     nul : bool
         Whether NUL within quotes is a part of the text; else no record may hold any.
     """
@@ -119,7 +119,7 @@ def scan(text: bytes, dialect: Dialect, *, final: bool) -> Scan:
 
     starts = np.append(0, line_ends[:-1] + 1)[: len(line_ends)]
     ends = line_ends.copy()
-    if dialect.line_end == "\n" and len(ends):
+    for _ in range(2 if dialect.line_end == "\n" and len(ends) else 0):
         ends -= (ends > starts) & (data[np.maximum(ends - 1, 0)] == _CR)
     end = min(int(line_ends[-1]) + 1, len(data)) if len(line_ends) else 0
     delimiters = delimiters[delimiters < end]
@@ -201,8 +201,9 @@ def _is_field_end(data: npt.NDArray[np.uint8], places: _Positions, dialect: Dial
     # At the end of the text, what follows is not known yet.
     found: _Mask = (places == last) | (after == ord(dialect.line_end)) | (after == ord(dialect.delimiter[0]))
     if dialect.line_end == "\n":
-        second = data[np.minimum(places + 2, last)]
-        found |= (after == _CR) & ((second == _LF) | (places + 1 == last))
+        second, third = data[np.minimum(places + 2, last)], data[np.minimum(places + 3, last)]
+        ends_line = (second == _LF) | ((second == _CR) & (third == _LF)) | ((second == _CR) & (places + 2 == last))
+        found |= (after == _CR) & (ends_line | (places + 1 == last))
     return found
 
 
@@ -243,8 +244,10 @@ def _stray(
         found.append(_outside(np.flatnonzero(data == _LF), quotes))
     elif dialect.line_end == "\n" and b"\r" in text:
         returns = np.flatnonzero(data == _CR)
-        returns = returns[(data[np.minimum(returns + 1, len(data) - 1)] != _LF) | (returns == len(data) - 1)]
-        found.append(_outside(returns, quotes))
+        last = len(data) - 1
+        after, second = data[np.minimum(returns + 1, last)], data[np.minimum(returns + 2, last)]
+        ends_line = (returns < last) & ((after == _LF) | ((after == _CR) & (second == _LF) & (returns + 1 < last)))
+        found.append(_outside(returns[~ends_line], quotes))
     if len(dialect.delimiter) > 1:
         found.append(delimiters[data[np.minimum(delimiters + 1, len(data) - 1)] != _SPACE])
     places = np.concatenate(found)

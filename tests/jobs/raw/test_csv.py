@@ -221,6 +221,23 @@ def test_a_text_of_several_lines_is_no_fault(tmp_path: Path) -> None:
         read_rows(look_at(tmp_path / CSV, b"id,text,shop\n1,Good,a\n2,Bad,"))
 
 
+@pytest.mark.parametrize("last", ["", "\r\r\n"])
+@pytest.mark.parametrize("delimiter", [",", ", "])
+def test_lines_may_end_as_python_writes_them_on_windows(tmp_path: Path, last: str, delimiter: str) -> None:
+    lines = [("id", "text", "shop"), ("1", '"Good,lamp"', "a"), ("2", "Bad", '"b"'), ("3", '"two\r\nlines"', "c")]
+    content = "\r\r\n".join(map(delimiter.join, lines)) + last
+    rows, _ = read_rows(look_at(tmp_path / CSV, content.encode(), delimiter=delimiter))
+    assert rows == [("1", "Good,lamp", "a"), ("2", "Bad", "b"), ("3", "two\r\nlines", "c")]
+
+
+def test_lines_may_end_with_a_carriage_return_and_texts_hold_line_feeds(tmp_path: Path) -> None:
+    content = b'id,text\r1,"Good\nlamp, ""the best"", \n\n\nreally\n"\r2,Bad\r3,Fine\r'
+    rows, _ = read_rows(look_at(tmp_path / CSV, content))
+    assert rows == [("1", 'Good\nlamp, "the best", \n\n\nreally\n'), ("2", "Bad"), ("3", "Fine")]
+    rows, _ = read_rows(look_at(tmp_path / CSV, b'id,text\n1,"a\rb\rc\rd"\n2,Bad\n'))
+    assert rows == [("1", "a\rb\rc\rd"), ("2", "Bad")]
+
+
 def test_what_may_be_the_rest_of_a_broken_record_is_set_aside_with_it(tmp_path: Path) -> None:
     rows = "".join(f"fine,{number},5\n" for number in range(10))
     content = f"text,review_id,stars\n{rows}I said: well\nnot, bad,10,5\n{rows}".encode()
