@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from jobs.raw.dialect import CsvSettings, Layout, fields_of, find_layout
-from jobs.raw.encoding import Encoding, assume_encoding, detect_encoding, utf8_blocks
+from jobs.raw.encoding import Encoding, assume_encoding, detect_encoding, given_encoding, utf8_blocks
 from jobs.raw.malformed import MalformedRecords
 from jobs.raw.records import Dialect, Window, read_windows
 from sentiment_core.errors import InputError
@@ -108,7 +108,8 @@ class CsvFile:
                     with opened() as stream:
                         found = detect_encoding(stream)
             else:
-                found = Encoding(name=encoding, source="given")
+                with opened() as stream:
+                    found = given_encoding(stream, encoding)
             with opened() as stream:
                 head, whole = _head(utf8_blocks(stream, found))
             # Of other encodings, NUL stands for bytes that are not valid.

@@ -159,8 +159,16 @@ def find_layout(
     has_header = _has_header(trial, given, wanted, skip=skip)
     first = fields_of(trial.records[0], trial.dialect)
     if has_header:
-        _refuse_preamble(trial, skip=skip)
+        if not any(name.strip() for name in first[trial.n_fields :]):
+            first = first[: trial.n_fields]  # delimiters at its end, as no record has them
+        _refuse_preamble(trial, first, skip=skip)
     names, repeated = _column_names(first if has_header else [""] * len(first))
+    is_by_place = bool(wanted) and all(_MADE_UP.fullmatch(name) for name in wanted)
+    if has_header and given.header is None and is_by_place and not set(wanted) & set(names):
+        raise InputError(
+            f"line {trial.lines[0] + skip:,} is taken for the header, so no column is called {wanted[0]}; write "
+            "--csv-header absent if it is a record"
+        )
     return Layout(
         dialect=trial.dialect,
         skip=skip,
@@ -343,13 +351,13 @@ def _has_header(trial: _Trial, given: CsvSettings, wanted: Sequence[str], *, ski
     )
 
 
-def _refuse_preamble(trial: _Trial, *, skip: int) -> None:
+def _refuse_preamble(trial: _Trial, names: list[str], *, skip: int) -> None:
     """Refuse a file whose first line has fewer or more fields than the others, or nearly no names."""
     n_fields, counts = trial.n_fields, trial.counts
-    names = fields_of(trial.records[0], trial.dialect)
     empty = sum(not name.strip() for name in names)
-    if counts[0] == n_fields and (2 * empty <= len(names) or len(names) < 3):
+    if len(names) == n_fields and (2 * empty <= len(names) or len(names) < 3):
         return
+    shapes = _shapes(_rows(trial, True), least=_NEARLY_ALL, odd=1)
     places = [
         place
         for place, count in enumerate(counts)
@@ -359,13 +367,18 @@ def _refuse_preamble(trial: _Trial, *, skip: int) -> None:
     ]
     seems = ""
     if places:
-        line = trial.lines[places[0]] + skip
-        seems = f"; the header seems to be line {line:,}: pass over those above it with --csv-skip {line - 1}"
-    if counts[0] == n_fields:
+        line, fields = trial.lines[places[0]] + skip, fields_of(trial.records[places[0]], trial.dialect)
+        if not any(shape.fullmatch(fields[place]) for place, shape in shapes.items()):
+            seems = f"; the header seems to be line {line:,}: pass over those above it with --csv-skip {line - 1}"
+    if len(names) == n_fields:
         raise InputError(f"line {skip + 1:,} has names in {len(names) - empty} of {len(names)} fields{seems}")
+    line = trial.lines[0] + skip
+    cure = (
+        f"; give each field a name, or write --csv-skip {line} --csv-header absent, which names the columns _c0, _c1 "
+        "and so on"
+    )
     raise InputError(
-        f"line {trial.lines[0] + skip:,}, the header, has {max(0, counts[0])} fields, but most records have "
-        f"{n_fields}{seems}"
+        f"line {line:,}, the header, has {max(0, counts[0])} fields, but most records have {n_fields}{seems or cure}"
     )
 
 

@@ -18,7 +18,15 @@ import numpy as np
 
 from sentiment_core.errors import InputError, UsageError
 
-__all__ = ["BLOCK_BYTES", "Encoding", "assume_encoding", "detect_encoding", "encoding_option", "utf8_blocks"]
+__all__ = [
+    "BLOCK_BYTES",
+    "Encoding",
+    "assume_encoding",
+    "detect_encoding",
+    "encoding_option",
+    "given_encoding",
+    "utf8_blocks",
+]
 
 BLOCK_BYTES = 8 << 20
 # Of lines that are not ASCII, how much the detector looks at.
@@ -119,6 +127,30 @@ def utf8_blocks(stream: IO[bytes], encoding: Encoding) -> Iterator[bytes]:
     for block, _ in blocks:
         yield block.removeprefix(codecs.BOM_UTF8) if first else block
         first = False
+
+
+def given_encoding(stream: IO[bytes], name: str) -> Encoding:
+    """The encoding that an option names.
+
+    Raises
+    ------
+    InputError
+        If the head of the file shows that it is in UTF-8, or has the byte-order mark of another one, so that this
+        encoding would make other characters of it without a word; the message lacks the file's name.
+    """
+    head = stream.read(_ASSUMED_BYTES)
+    marked = next((called for mark, called in _BOMS if head.startswith(mark)), None)
+    known = codecs.lookup(name).name.replace("_", "-")
+    if marked is not None and not known.startswith(marked[: len("utf-16")]):
+        raise InputError(f"has the byte-order mark of {marked}, so it is not {name}; leave --encoding out")
+    if not known.startswith("utf-"):
+        try:
+            text = head[: head.rfind(b"\n") + 1].decode()
+        except UnicodeDecodeError:
+            text = ""
+        if sum(not character.isascii() for character in text) >= _FEW:
+            raise InputError(f"is UTF-8, of which {name} would make other characters; leave --encoding out")
+    return Encoding(name=name, source="given")
 
 
 def assume_encoding(stream: IO[bytes]) -> Encoding | None:

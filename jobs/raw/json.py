@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.raw.csv import Opener
-from jobs.raw.encoding import Encoding, detect_encoding, utf8_blocks
+from jobs.raw.encoding import Encoding, detect_encoding, given_encoding, utf8_blocks
 from jobs.raw.malformed import MalformedRecords
 from sentiment_core.errors import InputError
 
@@ -67,7 +67,7 @@ class JsonFile:
         """
         try:
             with opened() as stream:
-                found = detect_encoding(stream) if encoding is None else Encoding(name=encoding, source="given")
+                found = detect_encoding(stream) if encoding is None else given_encoding(stream, encoding)
             with opened() as stream:
                 head = _head(_texts(utf8_blocks(stream, found)))
             if not head:

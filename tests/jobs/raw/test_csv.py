@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -344,12 +345,29 @@ def test_lines_above_the_header_are_refused_with_the_header_s_line(tmp_path: Pat
         read_rows(look_at(tmp_path / CSV, broken, skip=line - 1))
 
 
+def test_delimiters_at_the_end_of_the_header_are_no_columns(tmp_path: Path) -> None:
+    file = look_at(tmp_path / CSV, b"id,text,stars,,\n1,Good,5\n2,Bad,1\n3,Fine,3\n")
+    assert (file.layout.names, len(read_rows(file)[0])) == (("id", "text", "stars"), 3)
+
+
+@pytest.mark.parametrize("header", [b"id,text,stars", b"id,text,stars,shop,day", b"text"])
+def test_no_record_is_called_the_header(tmp_path: Path, header: bytes) -> None:
+    """As R writes the names of rows, for which the header has no name."""
+    content = header + b"\nr1,1,Good,5\nr2,2,Bad,1\nr3,3,Fine,3\n"
+    with pytest.raises(InputError, match=r"4; give each field a name, or write --csv-skip 1 --csv-header absent"):
+        look_at(tmp_path / CSV, content)
+    rows, _ = read_rows(look_at(tmp_path / CSV, content, skip=1, header=False))
+    assert rows[0] == ("r1", "1", "Good", "5")
+
+
 def test_a_file_without_a_header_is_read_by_place(tmp_path: Path) -> None:
     content = b"1,Good,5\n2,Bad,1\n3,Fine,3\n"
     assert look_at(tmp_path / CSV, content).layout.names == ("_c0", "_c1", "_c2")
     assert len(read_rows(look_at(tmp_path / CSV, content, wanted=("_c0", "_c1")))[0]) == 3
     with pytest.raises(InputError, match=r"line 1 looks like a record .* --csv-header absent"):
         look_at(tmp_path / CSV, content, wanted=("review_id", "text"))
+    with pytest.raises(InputError, match="line 1 is taken for the header, so no column is called _c0; write"):
+        look_at(tmp_path / CSV, b"ann,Good\nbob,Bad\n", wanted=("_c0", "_c1"))
     years = b"id,2019,2020\n1,3,4\n2,5,6\n"
     assert look_at(tmp_path / CSV, years, wanted=("id", "2019")).layout.names == ("id", "2019", "2020")
 
@@ -383,6 +401,18 @@ def test_an_encoding_that_is_not_sure_is_asked_for(tmp_path: Path) -> None:
         look_at(tmp_path / CSV, content)
     rows, _ = read_rows(look_at(tmp_path / CSV, content, encoding="cp850"))
     assert rows[1] == ("2", "üìı")
+
+
+def test_an_encoding_that_the_file_cannot_have_is_refused(tmp_path: Path) -> None:
+    """Each byte is a character in some encodings, so that nothing else would show it."""
+    content = "id,text\n1,très déçu, hélas : à éviter\n".replace("déçu,", "déçu").encode()
+    with pytest.raises(InputError, match=r"reviews\.csv: is UTF-8, of which cp1252 would make other characters; leave"):
+        look_at(tmp_path / CSV, content, encoding="cp1252")
+    for marked in (codecs.BOM_UTF8 + content, content.decode().encode("utf-16")):
+        with pytest.raises(InputError, match=r"has the byte-order mark of utf-.*, so it is not cp1252"):
+            look_at(tmp_path / CSV, marked, encoding="cp1252")
+    for name in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le"):
+        assert len(read_rows(look_at(tmp_path / CSV, content.decode().encode(name), encoding=name))[0]) == 1
 
 
 def test_a_damaged_line_of_a_file_in_utf_8_is_named_and_no_character_is_made_up(tmp_path: Path) -> None:
