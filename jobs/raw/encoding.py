@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -62,23 +63,26 @@ _APOSTROPHE = re.compile(
     rb"|(?<=\bI)([\x80-\xff])(?=(?:ve|ll|d|m)\b)|(?<=\b[Yy]ou)([\x80-\xff])(?=(?:ve|re|ll|d)\b))"
 )
 # Letters outside ASCII, of languages that several encodings of one byte a letter can write.
-_LETTERS = (
-    *(
-        "àâæçéèêëîïôœùûüÿ",
-        "äöüß",
-        "áéíñóúüºª",
-        "àèéìíîòóù",
-        "áâãàçéêíóôõúüºª",
-        "åäöé",
-        "æøåé",
-        "áðéíóúýþæö",
-        "éèêëàâçïîöüñôû",
-    ),
-    *("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıöşüâîû\u0307"),
+_WESTERN = (
+    *("àâæçéèêëîïôœùûüÿ", "äöüß", "áéíñóúüºª", "àèéìíîòóù", "áâãàçéêíóôõúüºª", "åäöé", "æøåé", "éèêëàâçïîöüñôû"),
 )
+_LETTERS = (
+    *(*_WESTERN, "áðéíóúýþæö"),
+    *("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıöşüâîûi\u0307"),
+)
+_RUSSIAN = "абвгдежзийклмнопрстуфхцчшщъыьэюяё"
+_ALPHABETS = (
+    *("".join(_WESTERN), *_LETTERS),  # several languages of the west share an encoding, and files
+    *(_RUSSIAN, _RUSSIAN + "ўі", "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя"),
+    *("абвгдђежзијклљмнњопрстћуфхцчџш", "абвгдѓежзѕијклљмнњопрстќуфхцчџш"),
+)
+# Share of letters that names and quotations bring from other languages; but never these, which stand where a text of
+# the Baltic, of Turkey or of another alphabet is read in an encoding that is not its own.
+_MOST_FOREIGN = 0.02
+_TELLING = frozenset("ðþƒıћђљњџў")
 _HEAD_BYTES = 64 << 10
 _ASSUMED_BYTES = 1 << 20
-_ALPHABETS = ("LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC")
+_SCRIPTS = ("LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +242,7 @@ def _legacy(sample: bytes, *, line: int) -> Encoding:
             continue
         if any(byte.decode(name, "replace") not in ("’", "'", "´", "`") for byte in apostrophes):
             continue
-        if _implausible_share(text) <= _MOST_IMPLAUSIBLE:
+        if _implausible_share(text) <= _MOST_IMPLAUSIBLE and _is_plausible(text):
             texts.setdefault(text, (name, candidate["confidence"]))
     ranked = sorted(((confidence, name, text) for text, (name, confidence) in texts.items()), reverse=True)
     count = sum(byte >= 0x80 for byte in sample)
@@ -273,14 +277,16 @@ def _is_implausible(before: str, character: str, after: str) -> bool:
     if kind in ("Cc", "Cn", "Co") or "─" <= character <= "▟":  # controls, unassigned, lines and blocks
         return True
     if kind[0] == "L":
-        script = unicodedata.name(character, "").partition(" ")[0]
+        script = _script(character)
         beside = [other for other in (before, after) if other.isalpha()]
-        foreign = any(unicodedata.name(other, "").partition(" ")[0] != script for other in beside)
-        return (before.islower() and character.isupper()) or (foreign and script in _ALPHABETS)
+        foreign = any(_script(other) != script for other in beside)
+        in_a_word = len(beside) == 2 and (before + after).isascii()
+        return (before.islower() and character.isupper()) or (foreign and (script in _SCRIPTS or in_a_word))
     if character == "’":
         return False
-    within = _is_cased(before) and _is_cased(after)
-    return within and (kind[0] in "SNP")
+    if kind in ("Cf", "Mn") or character in "¨¦¸¯":  # of Arabic and Hebrew; none begins or ends a word of Latin letters
+        return any(other.isascii() and other.isalpha() for other in (before, after))
+    return _is_of_alphabet(before) and _is_of_alphabet(after) and kind[0] in "SNP"
 
 
 def _is_of_one_language(text: str) -> bool:
@@ -288,12 +294,31 @@ def _is_of_one_language(text: str) -> bool:
     letters = {letter for letter in text.lower() if letter.isalpha() and not letter.isascii()}
     if any(letters <= set(alphabet) for alphabet in _LETTERS):
         return True
-    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in letters}
+    scripts = {_script(letter) for letter in letters}
     return len(scripts) == 1 and "LATIN" not in scripts
 
 
-def _is_cased(character: str) -> bool:
-    return character.islower() or character.isupper()
+def _is_plausible(text: str) -> bool:
+    """Whether its Latin or Cyrillic letters are nearly all of one language, or of several of the west of Europe."""
+    counts = Counter(letter for letter in text if letter.isalpha() and not letter.isascii() and letter not in "µªº")
+    scripts = {_script(letter) for letter in counts}
+    if not scripts & {"LATIN", "CYRILLIC"}:
+        return True
+    if "CYRILLIC" in scripts and not any(letter.islower() for letter in counts):
+        return False  # the bytes of other alphabets are capitals of this one
+    for alphabet in _ALPHABETS:
+        foreign = Counter({letter: count for letter, count in counts.items() if letter.lower() not in alphabet})
+        if foreign.total() <= _MOST_FOREIGN * counts.total() and not _TELLING & set("".join(foreign).lower()):
+            return True
+    return False
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]
+
+
+def _is_of_alphabet(character: str) -> bool:
+    return character.isalpha() and _script(character) in _SCRIPTS
 
 
 class _Rejoined:

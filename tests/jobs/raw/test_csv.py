@@ -403,6 +403,42 @@ def test_an_encoding_that_is_not_sure_is_asked_for(tmp_path: Path) -> None:
     assert rows[1] == ("2", "üìı")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cp1257", "Ļoti laba kvalitāte; nedarbojas, žēl"),
+        ("cp1257", "Labai gera kokybė, ačiū; grąžinau kitą dieną"),
+        ("cp1257", "Väga hea, täpne; õudne šokk"),
+        ("koi8-u", "Дуже гарна якість; чудовий товар, є ґарантія"),
+        ("mac_cyrillic", "Очень хорошее качество; Сломался через неделю"),
+        ("cp857", "Çok kaliteli, hızlı geldi; kötü ürün, teşekkürler"),
+        ("cp862", "איכות טובה מאוד; משלוח מהיר"),
+    ],
+)
+def test_an_encoding_that_is_not_tried_is_not_taken_for_another_one(tmp_path: Path, name: str, text: str) -> None:
+    content = "id;text\n" + "".join(f"{number};{text.replace(';', ' ')}\n" for number in range(20))
+    with pytest.raises(InputError, match=r"line 2 is not UTF-8, .*name it with --encoding"):
+        look_at(tmp_path / CSV, content.encode(name))
+    rows, _ = read_rows(look_at(tmp_path / CSV, content.encode(name), encoding=name))
+    assert rows[0] == ("0", text.replace(";", " "))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cp1252", "Très bon café, größer als gedacht, año"),
+        ("cp1254", "Çok iyi değil, İade ettim, şarjı hızlı bitiyor, teşekkürler café"),
+        ("cp1250", "Źle działa, świetny produkt, dziękuję, polecam każdemu, Müller"),
+        ("cp1251", "Очень хорошее качество, рекомендую всем, отличный товар"),
+    ],
+)
+def test_a_few_letters_of_other_languages_do_not_matter(tmp_path: Path, name: str, text: str) -> None:
+    usual = text.rpartition(" ")[0]
+    content = "id;text\n" + "".join(f"{number};{usual if number else text}\n" for number in range(40))
+    rows, _ = read_rows(look_at(tmp_path / CSV, content.encode(name)))
+    assert [row[1] for row in rows[:2]] == [text, usual]
+
+
 def test_an_encoding_that_the_file_cannot_have_is_refused(tmp_path: Path) -> None:
     """Each byte is a character in some encodings, so that nothing else would show it."""
     content = "id,text\n1,très déçu, hélas : à éviter\n".replace("déçu,", "déçu").encode()
