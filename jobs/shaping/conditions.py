@@ -8,7 +8,8 @@ The grammar is all there is::
     literal   = 'text', a quote in it doubled | number | true | false
 
 A literal is what its column's type makes of it: a text is also a date or a time. As in SQL, a comparison with a NULL
-is not true. A number is compared as a number, with a column of texts too, whose values must then be numbers.
+is not true. A number is compared as a number, with a column of texts too, whose values must then be numbers; and a text
+that is a date is before or after dates, which the values must then be.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.shaping.casts import EXACT_NUMBER
+from jobs.tables.dates import ISO_DATES
 from jobs.tables.scores import column, require_column
 from sentiment_core.errors import InputError, UsageError
 
@@ -93,6 +95,8 @@ class Condition:
             self._refuse_numbers_as_texts()
             if self.compares_numbers_in_texts(schema):
                 value, kind = value.try_cast(EXACT_NUMBER), EXACT_NUMBER
+            elif self.orders_dates_in_texts(schema):
+                value, kind = ISO_DATES.day(schema, self.name), T.DateType()
         literals = [self._value(literal, kind, named=schema[self.name].dataType) for literal in self.literals]
         if self.operator == "in":
             return value.isin(literals)
@@ -104,6 +108,18 @@ class Condition:
     def compares_numbers_in_texts(self, schema: T.StructType) -> bool:
         """Whether it compares a column of texts with numbers."""
         return isinstance(schema[self.name].dataType, T.StringType) and any(map(_is_number, self.literals))
+
+    def orders_dates_in_texts(self, schema: T.StructType) -> bool:
+        """Whether it asks which texts of a column are dates before or after one."""
+        is_ordered = self.operator in ("<", "<=", ">", ">=") and isinstance(schema[self.name].dataType, T.StringType)
+        return is_ordered and re.fullmatch(r"'\d{4}-\d{2}-\d{2}'", self.literals[0]) is not None
+
+    def is_no_date(self, schema: T.StructType) -> Column:
+        """Rows that cannot be judged: their text is no whole date.
+
+        Only where `orders_dates_in_texts`.
+        """
+        return ISO_DATES.is_no_date(schema, self.name)
 
     def is_no_number(self, schema: T.StructType) -> Column:
         """Rows that cannot be compared: their text is no number.

@@ -42,10 +42,15 @@ def filtered(
     checks = []
     for condition in conditions:
         holds = condition.of(schema)
+        unknown: Column | None = None
         if condition.compares_numbers_in_texts(schema):
-            unknown = condition.is_no_number(schema)
-            said = f"have a {condition.name!r} that is no number, so --where {condition} cannot be judged"
+            unknown, kind = condition.is_no_number(schema), "number"
             cure = "correct them, leave them out by another --where, or compare with texts in quotes"
+        elif condition.orders_dates_in_texts(schema):
+            unknown, kind = condition.is_no_date(schema), "whole date like 2026-11-23"
+            cure = f"give their form with --date-format and --cast {condition.name}=date, or correct them"
+        if unknown is not None:
+            said = f"have a {condition.name!r} that is no {kind}, so --where {condition} cannot be judged"
             checks.append(RowCheck(wrong=unknown, said=f"{said}; {cure}"))
             holds = F.coalesce(holds, F.lit(False)) | unknown
         passing.append(holds)

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.shaping.conditions import parse_condition
+from jobs.shaping.filtering import filtered
 from sentiment_core.errors import InputError, UsageError
 
 OPERATORS = {
@@ -231,3 +233,14 @@ def test_backfill_takes_conditions_too(
 def test_the_types_of_the_table_are_those_that_are_meant(table: DataFrame) -> None:
     assert isinstance(table.schema["local"].dataType, T.TimestampNTZType)
     assert isinstance(table.schema["at"].dataType, T.TimestampType)
+
+
+def test_dates_in_texts_are_ordered_as_dates_and_what_is_none_is_counted(spark: SparkSession) -> None:
+    values = ["2026-11-03T10:00:00Z", "2026-11-3", "2026-11-04", "11/02/2026", "", None]
+    frame = spark.createDataFrame([*zip(range(6), values)], "row int, day string")
+    condition = parse_condition("day <= '2026-11-03'")
+    found, (check,) = filtered(frame, [condition], schema=frame.schema, also=None, always=F.lit(False))
+    rows = found.select("row", check.wrong.alias("wrong")).collect()
+    assert sorted((row.row, row.wrong) for row in rows) == [(0, False), (1, False), (3, True)]
+    assert "that is no whole date like 2026-11-23, so --where `day` <= '2026-11-03' cannot be judged" in check.said
+    assert "--date-format and --cast day=date" in check.said
