@@ -80,6 +80,8 @@ _ALPHABETS = (
 # the Baltic, of Turkey or of another alphabet is read in an encoding that is not its own.
 _MOST_FOREIGN = 0.02
 _TELLING = frozenset("ðþƒıћђљњџў")
+# What announces characters of two bytes in ISO 2022, of which each byte is ASCII.
+_ISO_2022 = re.compile(rb"\x1b\$[@AB()]")
 _HEAD_BYTES = 64 << 10
 _ASSUMED_BYTES = 1 << 20
 _SCRIPTS = ("LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC")
@@ -158,7 +160,13 @@ def given_encoding(stream: IO[bytes], name: str) -> Encoding:
 
 
 def assume_encoding(stream: IO[bytes]) -> Encoding | None:
-    """UTF-8 if the head of a file is, without a look at the rest; None if all of the file must be read to tell."""
+    """UTF-8 if the head of a file is, without a look at the rest; None if all of the file must be read to tell.
+
+    Raises
+    ------
+    InputError
+        If it is ASCII that stands for other characters; the message lacks the file's name.
+    """
     head = stream.read(_ASSUMED_BYTES)
     if len(head) == _ASSUMED_BYTES:
         head = head[: head.rfind(b"\n") + 1]
@@ -166,6 +174,10 @@ def assume_encoding(stream: IO[bytes]) -> Encoding | None:
         head.decode()
     except UnicodeDecodeError:
         return None
+    if _ISO_2022.search(head):
+        raise InputError(
+            "is written in ISO 2022, by escape sequences that are ASCII; name which one with --encoding, iso2022_jp say"
+        )
     if not head or head.startswith(codecs.BOM_UTF8):
         return Encoding(name="utf-8", source="valid") if head else None
     return _marked(head[:_HEAD_BYTES]) or Encoding(name="utf-8", source="valid")

@@ -17,9 +17,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
+from jobs.raw.compression import codec_of
 from jobs.raw.conversion import Converted, RawFile, convert, describe_converted, folder_of
 from jobs.raw.options import FILE_FORMATS, ReadingSettings
-from jobs.raw.sources import GLOB_CHARACTERS, DataFiles, choose_files
+from jobs.raw.sources import GLOB_CHARACTERS, DataFiles, choose_files, format_of
 from jobs.spark.errors import spark_condition
 from jobs.storage.java import HADOOP_PATH, java_class
 from jobs.tables.exact import exact_reader
@@ -162,6 +163,7 @@ def open_input(
             if chosen.passed_over:
                 _LOGGER.info("%s: passed over as no data: %s", source, ", ".join(chosen.passed_over))
             if chosen.format == "parquet":
+                _refuse_no_parquet(session, source, chosen.names, is_given=input_format is not None)
                 found.append((source, _open_parquet(session, source, chosen)))
             else:
                 raw = [_raw_file(session, source, name) for name in chosen.names]
@@ -223,6 +225,31 @@ def _refuse_dangling(folder: str) -> None:
         for path in (Path(parent) / name for name in files if not _is_hidden(name)):
             if path.is_symlink() and not path.exists():
                 raise InputError(f"{path}: links to {path.readlink()}, which is not there; mount it or remove the link")
+
+
+def _refuse_no_parquet(session: SparkSession, source: str, names: Sequence[str], *, is_given: bool) -> None:
+    """Refuse what is taken for Parquet since its name does not say what it is, and is none by its first bytes."""
+    name = next((_below(source, name) for name in names if format_of(_below(source, name)) is None), None)
+    if name is None:
+        return
+    fs, path = hadoop_path(session, name)
+    stream = fs.open(path)
+    try:
+        head = bytes(stream.readNBytes(16))
+    finally:
+        stream.close()
+    if head.startswith((b"PAR1", b"PARE")):  # the latter of encrypted footers
+        return
+    try:
+        codec = codec_of(head)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if not is_given:
+        packed = f"is packed with {codec}, and " if codec is not None else ""
+        raise InputError(
+            f"{name}: {packed}is no Parquet file, and its name does not say what it is; name its format with "
+            "--input-format csv or json"
+        )
 
 
 def _matches(session: SparkSession, source: str) -> list[str]:

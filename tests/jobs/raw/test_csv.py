@@ -439,6 +439,13 @@ def test_a_few_letters_of_other_languages_do_not_matter(tmp_path: Path, name: st
     assert [row[1] for row in rows[:2]] == [text, usual]
 
 
+def test_ascii_that_stands_for_other_characters_is_no_text(tmp_path: Path) -> None:
+    content = "id,text\n1,とても良い品質です\n".encode("iso2022_jp")
+    with pytest.raises(InputError, match=r"is written in ISO 2022, .* name which one with --encoding, iso2022_jp say"):
+        look_at(tmp_path / CSV, content)
+    assert read_rows(look_at(tmp_path / CSV, content, encoding="iso2022_jp"))[0] == [("1", "とても良い品質です")]
+
+
 def test_an_encoding_that_the_file_cannot_have_is_refused(tmp_path: Path) -> None:
     """Each byte is a character in some encodings, so that nothing else would show it."""
     content = "id,text\n1,très déçu, hélas : à éviter\n".replace("déçu,", "déçu").encode()

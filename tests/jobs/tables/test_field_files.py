@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,3 +217,24 @@ def test_a_link_to_nothing_loses_no_day_in_silence(spark: SparkSession, tmp_path
     (tmp_path / "b.parquet").symlink_to(tmp_path / "unmounted" / "b.parquet")
     with pytest.raises(InputError, match=r"b\.parquet: links to .*, which is not there; mount it or remove"):
         open_table(spark, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("reviews.zip", b"PK\x03\x04...", "is a file of the kind zip, which cannot be read; unpack it"),
+        ("reviews.gz", gzip.compress(b"id,text\n1,Good\n", mtime=0), "is packed with gzip, and is no Parquet file"),
+        ("reviews", b"id,text\n1,Good\n", "is no Parquet file, and its name does not say what it is; name its format"),
+        ("reviews.dat", b"", "is no Parquet file"),
+    ],
+    ids=["zip", "gzip", "text", "empty"],
+)
+def test_a_file_whose_name_tells_no_format_is_told_by_its_bytes(
+    spark: SparkSession, tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    for source in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match=re.escape(f"{name}: {said}")):
+            open_table(spark, str(source))
+    pq.write_table(reviews(), tmp_path / name)
+    assert open_table(spark, str(tmp_path / name)).count() == 2
