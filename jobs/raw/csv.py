@@ -313,12 +313,14 @@ class _Reading:
                 good[place], reasons[int(place)] = False, "its only word is not of the first column's kind"
 
     def _find_cut_off(self, window: Window, good: npt.NDArray[np.bool_], reasons: dict[int, str]) -> None:
-        """The last record of a file, if it ends with a delimiter where no other does, and without a line end."""
+        """The last record of a file, if its last field is empty where no other's is, and it has no line end."""
         found = window.scan
         if window.text.endswith((b"\r", b"\n")) or not len(good) or not good[-1] or found.ends[-1] != len(window.text):
             return
         ends_empty = found.contents[np.cumsum(found.counts) - 1] == 0
-        is_cut = window.text.endswith(self._layout.dialect.delimiter.encode()) and good[:-1].any()
+        delimiter, quote = self._layout.dialect.delimiter, self._layout.dialect.quote or ""
+        # Two quotes may begin a text that begins with a quote.
+        is_cut = window.text.endswith((delimiter.encode(), f"{delimiter}{2 * quote}".encode())) and good[:-1].any()
         if is_cut and not ends_empty[:-1][good[:-1]].any():
             good[-1], reasons[len(good) - 1] = False, "the file ends within it"
 
