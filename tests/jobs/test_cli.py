@@ -427,6 +427,7 @@ def test_the_submit_script_gives_executors_the_python_that_was_asked_for(tmp_pat
     assert done.stderr.splitlines()[-1].startswith("sentiment score: done: published 20 rows")
 
 
+@pytest.mark.slow
 @needs_mxnet
 def test_the_bundled_language_model_is_one_to_start_from(sentiment: Any, tmp_path: Path) -> None:
     pq.write_table(generate_reviews(60, odd_texts=False), tmp_path / "in.parquet")

@@ -241,7 +241,7 @@ def test_what_is_no_text_is_refused_by_its_type(wrong: pa.Array) -> None:
 # Properties.
 
 
-@settings(max_examples=400)
+@settings(max_examples=6 * settings.default.max_examples)
 @given(TEXTS)
 def test_the_tokens_are_those_of_the_naive_tokenizer(text: str) -> None:
     for mode in MODES.values():
@@ -286,7 +286,7 @@ PIECES_OF_ADDRESSES = (
 ADDRESSES = st.lists(st.sampled_from(PIECES_OF_ADDRESSES), max_size=12).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(ADDRESSES)
 def test_addresses_are_those_of_the_naive_tokenizer(text: str) -> None:
     for mode in MODES.values():

@@ -189,6 +189,7 @@ def test_the_model_says_where_it_comes_from(trained: Model) -> None:
 # Reproducible, and resumable.
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything(run: Callable[..., Model], trained: Model) -> None:
     assert_same_run(run(), trained)
     other = run(settings=replace(SETTINGS, seed=2))

@@ -179,6 +179,7 @@ def test_a_line_is_broken_where_no_window_reaches_and_not_by_the_thinning(
         watched.assert_quiet()
 
 
+@pytest.mark.slow
 def test_a_week_without_scores_is_not_drawn(
     browser: Browser, sentiment: Any, marts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -236,6 +236,7 @@ def test_each_model_of_the_last_day_is_judged_by_name_the_worst_first(sentiment:
     assert drift_sentences(tmp_path / "page.html") == [f"{subject.replace(' of {}', '')} 0.400: {too_few}"]
 
 
+@pytest.mark.slow
 def test_the_reliability_is_that_of_the_model_whose_scores_are_drawn(sentiment: Any, tmp_path: Path) -> None:
     bundled, tiny = load_model(bundled_model_path()), tiny_model()
     save_model(tiny, tmp_path / "tiny")

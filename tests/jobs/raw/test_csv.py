@@ -77,7 +77,7 @@ def test_where_windows_end_does_not_matter(tmp_path: Path, monkeypatch: pytest.M
 def test_no_file_is_read_wrong(campaign: Campaign, tmp_path: Path) -> None:
     """Whole files are read as they are or refused; of broken ones, no row that is read differs from what was meant."""
     verdicts: Counter[str] = Counter()
-    for seed in range(campaign.size(150, 4000)):
+    for seed in range(campaign.size(90, 4000)):
         file = written(seed)
         for policy in ("refuse", "set-aside"):
             verdict = "refused"

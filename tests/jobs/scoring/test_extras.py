@@ -125,6 +125,7 @@ def test_the_audit_finds_damage_of_every_kind_in_the_extra_columns(spark: SparkS
     assert table.where(is_sound(ExtraColumns(), {})).count() == len(rows)
 
 
+@pytest.mark.slow
 def test_damage_stops_the_run(
     score: Score, model_path: Path, challenger_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_a_row_that_failed_and_was_scored_later_in_another_partition_is_scored_o
     assert [row["score_status"] for row in table(tmp_path) if row["review_id"] == 2] == ["failed", "ok"]
 
 
+@pytest.mark.slow
 def test_no_reader_sees_the_keys_or_what_is_staged(verb: Verb, spark: SparkSession, tmp_path: Path) -> None:
     write(tmp_path, [row(1, TEXTS[0])])
     verb("score", *NIGHT)
@@ -392,6 +393,7 @@ def test_a_backfill_refuses_in_one_sentence(
     assert not (tmp_path / "scores").exists()
 
 
+@pytest.mark.slow
 def test_rows_that_have_no_date_are_counted(verb: Verb, tmp_path: Path) -> None:
     write(tmp_path, [row(1, "x"), row(2, "y") | {"day": None}])
     _, _, sentence = verb("backfill", "--from", "2026-11-01", "--to", "2026-11-01", "--date-column", "day")

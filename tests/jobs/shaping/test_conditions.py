@@ -213,6 +213,7 @@ def test_a_run_scores_the_rows_for_which_all_conditions_hold(
         assert (found, rows, says in sentence) == (code, [], True), sentence
 
 
+@pytest.mark.slow
 def test_backfill_takes_conditions_too(
     sentiment: Any, spark: SparkSession, reviews: pa.Table, model_path: Path, tmp_path: Path
 ) -> None:

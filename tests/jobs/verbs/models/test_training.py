@@ -228,6 +228,7 @@ def test_texts_and_products_may_be_bytes_that_are_no_utf8(teach: Any, verb: str)
     assert code == 0, sentence
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_reviews_are_and_how_some_were_held_out(teach: Any, tmp_path: Path) -> None:
     by_product = REVIEWS.set_column(1, "product_id", pa.array([number % 60 for number in range(len(REVIEWS))]))
     assert REVIEWS.column_names[1] == "product_id"
@@ -239,6 +240,7 @@ def test_the_card_says_what_the_reviews_are_and_how_some_were_held_out(teach: An
         assert f'held out by a hash of their "{decided}"' in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_products", [1, 60])
 def test_a_language_model_knows_by_what_its_texts_were_held_out(teach: Any, tmp_path: Path, n_products: int) -> None:
     """`train` compares it with its own split."""
