@@ -77,9 +77,10 @@ class OnnxEngine:
         return inference_session(self._graph(contributions=True))
 
 
-def inference_session(content: bytes) -> onnxruntime.InferenceSession:
+def inference_session(content: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session of a serialised graph whose products are shared by so many threads."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Plans and arenas of many batch shapes would only grow.
     options.enable_mem_pattern = False

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_core.artifact import Model, bundled_model_path, load_model
-from sentiment_core.engines.onnx import OnnxEngine
+from sentiment_core.engines.onnx import OnnxEngine, inference_session
 from sentiment_core.engines.onnx_graph import onnx_graph
 from sentiment_core.logistic import sigmoid
 from sentiment_core.scoring.scorer import Scorer
@@ -127,11 +126,7 @@ def _probabilities(logits: Logits, batches: Batches) -> npt.NDArray[np.float64] 
 
 
 def _session(graph: bytes, *, threads: int) -> Logits:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = options.enable_cpu_mem_arena = False
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = inference_session(graph, threads=threads)
     return lambda ids, lengths: session.run(["logits"], {"token_ids": ids, "valid_length": lengths})[0]
 
 
@@ -163,13 +158,11 @@ def _pytorch(model: Model) -> Logits:
     quantized = torch.ao.quantization.quantize_dynamic(
         torch.nn.Sequential(network.lstm), {torch.nn.LSTM}, dtype=torch.qint8
     )[0]
-    weight, bias = (model.weights[f"output.{part}"].astype(np.float32) for part in ("weight", "bias"))
 
     def logits(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             states, _ = quantized(network.embedding(torch.from_numpy(ids.astype(np.int64))))
-        total = (states.numpy() * _is_token(ids, lengths)[..., None]).sum(axis=0)
-        return np.asarray(total / np.maximum(lengths, 1)[:, None] @ weight[0] + bias[0], np.float32)
+        return _pooled(model, states.numpy(), lengths)
 
     return logits
 
@@ -214,21 +207,22 @@ def _openvino(model: Model) -> Logits:
         openvino.Model([states], [ids, lengths]), "CPU", {"INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": THREADS}
     )
     of_thread = threading.local()
-    weight, bias = (model.weights[f"output.{part}"].astype(np.float32) for part in ("weight", "bias"))
 
     def logits(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         if not hasattr(of_thread, "request"):
             of_thread.request = compiled.create_infer_request()
         states = next(iter(of_thread.request.infer([np.ascontiguousarray(ids.T), lengths]).values()))
-        total = (states * _is_token(ids, lengths).T[..., None]).sum(axis=1)
-        return np.asarray(total / np.maximum(lengths, 1)[:, None] @ weight[0] + bias[0], np.float32)
+        return _pooled(model, states.swapaxes(0, 1), lengths)
 
     return logits
 
 
-def _is_token(ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """(T, N): False past a text's end."""
-    return np.arange(len(ids))[:, None] < lengths
+def _pooled(model: Model, states: npt.NDArray[Any], lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """(T, N, H) states of the last layer, (N,) lengths -> (N,) logits."""
+    is_token = np.arange(len(states))[:, None] < lengths
+    mean = (states * is_token[..., None]).sum(axis=0) / np.maximum(lengths, 1)[:, None]
+    weight, bias = (model.weights[f"output.{part}"].astype(np.float32)[0] for part in ("weight", "bias"))
+    return np.asarray(mean @ weight + bias, np.float32)
 
 
 if __name__ == "__main__":
